@@ -1,0 +1,186 @@
+// Package money holds amounts as whole minor units of a currency, never as floats.
+//
+// Inside, an Amount is an int64 of minor units (cents for USD, yen for JPY, thousandths for KWD). On the wire it is a Decimal: a JSON
+// number in major units, read and written exactly.
+package money
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/bits"
+	"strings"
+
+	"github.com/bojanz/currency"
+)
+
+// Amount is a sum of money. It may be negative where an account may be. Its JSON form, {"minor":16000,"currency":"USD"}, is for
+// events and stored rows; bodies use Decimal.
+type Amount struct {
+	Minor    int64  `json:"minor"`    // in the currency's smallest unit
+	Currency string `json:"currency"` // ISO 4217
+}
+
+// Of is minor units of a currency.
+func Of(minor int64, currency string) Amount { return Amount{minor, currency} }
+
+// ErrDigits says that a decimal has more digits than its currency.
+var ErrDigits = errors.New("has more digits than its currency")
+
+// ErrRange says that an amount does not fit.
+var ErrRange = errors.New("is out of range")
+
+// ErrCurrency says that a code is not a currency of ISO 4217, or that two currencies were mixed.
+var ErrCurrency = errors.New("is not the right currency")
+
+// Digits is how many decimal digits the currency has: 0 for JPY, 2 for USD, 3 for KWD. ErrCurrency for an unknown code.
+func Digits(code string) (int, error) {
+	d, ok := currency.GetDigits(code)
+	if !ok {
+		return 0, ErrCurrency
+	}
+	return int(d), nil
+}
+
+// Add is a + b. ErrCurrency when the currencies differ, ErrRange when the sum does not fit.
+func (a Amount) Add(b Amount) (Amount, error) {
+	if a.Currency != b.Currency {
+		return Amount{}, ErrCurrency
+	}
+	sum := a.Minor + b.Minor
+	if (sum > a.Minor) != (b.Minor > 0) && b.Minor != 0 {
+		return Amount{}, ErrRange
+	}
+	return Amount{sum, a.Currency}, nil
+}
+
+// Share is basisPoints/10,000 of a, rounded half up to a minor unit. a is not negative; basisPoints is 0 to 10,000.
+func (a Amount) Share(basisPoints int) Amount {
+	return Amount{mulDiv(a.Minor, int64(basisPoints), 10_000), a.Currency}
+}
+
+// For is what minutes of work at the hourly rate a cost, rounded half up to a minor unit. ErrRange when it does not fit.
+func (a Amount) For(minutes int64) (Amount, error) {
+	if a.Minor < 0 || minutes < 0 {
+		return Amount{}, ErrRange
+	}
+	hi, _ := bits.Mul64(uint64(a.Minor), uint64(minutes))
+	if hi != 0 {
+		return Amount{}, ErrRange
+	}
+	return Amount{mulDiv(a.Minor, minutes, 60), a.Currency}, nil
+}
+
+// mulDiv is a·b/d rounded half up, through 128 bits; a, b ≥ 0, and the quotient fits.
+func mulDiv(a, b, d int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	lo, carry := bits.Add64(lo, uint64(d/2), 0)
+	q, _ := bits.Div64(hi+carry, lo, uint64(d))
+	return int64(q)
+}
+
+// Split divides a in proportion to the weights; the parts always add up to a exactly: each gets its floor, and what is left goes, a minor
+// unit each, to the largest remainders, earlier ones first. a and weights are not negative and not all weights are zero.
+func (a Amount) Split(weights ...int64) []Amount {
+	var total uint64
+	for _, w := range weights {
+		total += uint64(w)
+	}
+	parts := make([]Amount, len(weights))
+	rest := make([]uint64, len(weights))
+	left := a.Minor
+	for i, w := range weights {
+		hi, lo := bits.Mul64(uint64(a.Minor), uint64(w))
+		q, r := bits.Div64(hi, lo, total)
+		parts[i], rest[i] = Amount{int64(q), a.Currency}, r
+		left -= int64(q)
+	}
+	for ; left > 0; left-- {
+		most := 0
+		for i, r := range rest {
+			if r > rest[most] {
+				most = i
+			}
+		}
+		parts[most].Minor++
+		rest[most] = 0
+	}
+	return parts
+}
+
+// Decimal is a as a JSON number in major units: "160.00", "1200" for JPY.
+func (a Amount) Decimal() Decimal {
+	d, err := Digits(a.Currency)
+	if err != nil {
+		return Decimal(fmt.Sprint(a.Minor))
+	}
+	sign, n := "", uint64(a.Minor)
+	if a.Minor < 0 {
+		sign, n = "-", -n
+	}
+	if d == 0 {
+		return Decimal(fmt.Sprintf("%s%d", sign, n))
+	}
+	unit := uint64(math.Pow10(d))
+	return Decimal(fmt.Sprintf("%s%d.%0*d", sign, n/unit, d, n%unit))
+}
+
+// String is a for people: "160.00 USD".
+func (a Amount) String() string { return string(a.Decimal()) + " " + a.Currency }
+
+// Decimal is an exact decimal number as it stands in JSON, such as 75.5; it becomes an Amount once its currency is known.
+type Decimal string
+
+// MarshalJSON writes the number without quotes.
+func (d Decimal) MarshalJSON() ([]byte, error) {
+	if d == "" {
+		return []byte("0"), nil
+	}
+	return []byte(d), nil
+}
+
+// UnmarshalJSON keeps the digits of a JSON number as they were sent; a string is refused.
+func (d *Decimal) UnmarshalJSON(raw []byte) error {
+	s := string(raw)
+	if s == "null" {
+		return nil
+	}
+	if s == "" || strings.ContainsAny(s, `"{[`) || len(s) > 40 {
+		return errors.New("is not a number")
+	}
+	*d = Decimal(s)
+	return nil
+}
+
+// In is d as an amount of the currency. ErrDigits when d is finer than the currency's minor unit (zeros at the end do not count),
+// ErrRange when it does not fit, ErrCurrency for an unknown code.
+func (d Decimal) In(code string) (Amount, error) {
+	digits, err := Digits(code)
+	if err != nil {
+		return Amount{}, err
+	}
+	s, negative := strings.CutPrefix(string(d), "-")
+	if strings.ContainsAny(s, "eE") {
+		return Amount{}, ErrRange
+	}
+	whole, frac, _ := strings.Cut(s, ".")
+	frac = strings.TrimRight(frac, "0")
+	if len(frac) > digits {
+		return Amount{}, ErrDigits
+	}
+	frac += strings.Repeat("0", digits-len(frac))
+	var minor int64
+	for _, c := range whole + frac {
+		if c < '0' || c > '9' {
+			return Amount{}, ErrRange
+		}
+		if minor > (math.MaxInt64-9)/10 {
+			return Amount{}, ErrRange
+		}
+		minor = minor*10 + int64(c-'0')
+	}
+	if negative {
+		minor = -minor
+	}
+	return Amount{minor, code}, nil
+}
