@@ -9,6 +9,7 @@ import (
 type Migration struct {
 	Schema string
 	FS     fs.FS
+	Table  string // of the versions applied; goose_db_version when empty. Two migrations of one schema need two tables.
 }
 
 // Migrate brings all schemas up under one lock; safe with many processes at once, and one query when nothing is to do. url must lead to the server itself, not to a pooler.

@@ -9,6 +9,8 @@ type Tx interface {
 	Later(sql string, args ...any)
 	// Committed has fn run after COMMIT; it must not block. When the transaction fails, it never runs.
 	Committed(fn func())
+	// DB is the pool that the transaction was begun on.
+	DB() *DB
 }
 
 // InTx runs fn in one READ COMMITTED transaction, or joins the one in ctx; commits on nil. Unavailable: the database is away; after that it is unknown whether a commit happened.
