@@ -6,10 +6,24 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tulifo/platform/errs"
+)
+
+const (
+	dialTimeout      = 5 * time.Second
+	acquireTimeout   = 5 * time.Second // a full pool answers Unavailable before the route's deadline does
+	pingTimeout      = 2 * time.Second
+	statementTimeout = 15 * time.Second
+	abandonedTimeout = time.Minute // a transaction that its client forgot gives its locks back
 )
 
 // Config says which database and schema a service uses.
@@ -22,55 +36,149 @@ type Config struct {
 	Tracer   pgx.QueryTracer // may also trace batches; nil traces nothing
 }
 
-// Querier runs statements: a DB does each on its own, a Tx in its transaction. Every call is one round trip.
-type Querier interface {
-	// Query is for SELECT and RETURNING; One and All are the short forms. The rows must be read to the end or closed.
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	// SendBatch sends many statements at once; the results must be closed.
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+// DB is the lazy pool of one service. As a Querier it joins the transaction that ctx carries (see With), else every statement commits by itself.
+type DB struct {
+	pool   *pgxpool.Pool
+	schema string
+	trips  trips
 }
 
-// DB is the lazy pool of one service. As a Querier it joins the transaction that ctx carries (see With), else every statement commits by itself.
-type DB struct{}
+// Open is a pool that connects when it is first used, so a database that is away is no error here; a malformed URL is.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	cfg, err := pgxpool.ParseConfig(c.URL)
+	if err != nil {
+		return nil, fmt.Errorf("database address: %w", err)
+	}
+	db := &DB{schema: c.Schema}
+	cfg.MaxConns = int32(c.MaxConns)
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = 10
+	}
+	cfg.MinConns = int32(c.MinConns)
+	cfg.MaxConnIdleTime = 30 * time.Second
+	cfg.HealthCheckPeriod = 10 * time.Second
+	cfg.MaxConnLifetimeJitter = 10 * time.Minute
+	cfg.PingTimeout = pingTimeout
+	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		registerTypes(conn.TypeMap())
+		return nil
+	}
+	cfg.ConnConfig.ConnectTimeout = dialTimeout
+	cfg.ConnConfig.Tracer = &db.trips
+	if c.Tracer != nil {
+		cfg.ConnConfig.Tracer = multitracer.New(&db.trips, c.Tracer)
+	}
+	if c.Pooled {
+		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
+	} else {
+		p := cfg.ConnConfig.RuntimeParams
+		p["timezone"] = "UTC"
+		p["statement_timeout"] = millis(statementTimeout)
+		p["idle_in_transaction_session_timeout"] = millis(abandonedTimeout)
+		if c.Schema != "" {
+			p["search_path"] = searchPath(c.Schema)
+			p["application_name"] = c.Schema
+		}
+	}
+	if db.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("database pool: %w", err)
+	}
+	return db, nil
+}
 
-// Open is a pool that connects when it is first used, so a database that is away is no error here. Malformed URL: error.
-func Open(ctx context.Context, c Config) (*DB, error) { panic("unwritten") }
+func millis(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
+
+func searchPath(schema string) string { return pgx.Identifier{schema}.Sanitize() + ", public" }
 
 // Close waits for the connections in use and closes all.
-func (db *DB) Close() { panic("unwritten") }
+func (db *DB) Close() { db.pool.Close() }
 
 // Ping asks the database for an answer within two seconds.
-func (db *DB) Ping(ctx context.Context) error { panic("unwritten") }
+func (db *DB) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	if err := db.pool.Ping(ctx); err != nil {
+		return unreachable(err)
+	}
+	return nil
+}
 
 // Schema is the schema that unqualified names are looked up in.
-func (db *DB) Schema() string { panic("unwritten") }
+func (db *DB) Schema() string { return db.schema }
 
 // Stats are the pool's counters.
-func (db *DB) Stats() *pgxpool.Stat { panic("unwritten") }
+func (db *DB) Stats() *pgxpool.Stat { return db.pool.Stat() }
 
 // Trips is the number of round trips made so far; a batch is one.
-func (db *DB) Trips() int64 { panic("unwritten") }
+func (db *DB) Trips() int64 { return db.trips.n.Load() }
+
+func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	bounded, cancel := context.WithTimeout(ctx, acquireTimeout)
+	defer cancel()
+	conn, err := db.pool.Acquire(bounded)
+	switch {
+	case err == nil:
+		return conn, nil
+	case ctx.Err() == nil && bounded.Err() != nil:
+		return nil, errs.New(errs.Unavailable, "Too much is going on at the moment. Try again shortly.").Because(fmt.Errorf("no connection within %v: %w", acquireTimeout, err))
+	}
+	return nil, mapped(ctx, err)
+}
 
 // Query implements Querier.
 func (db *DB) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	panic("unwritten")
+	if tx, ok := db.joined(ctx); ok {
+		return tx.Query(ctx, sql, args...)
+	}
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	in, _ := conn.Conn().Query(ctx, sql, args...)
+	return (&rows{Rows: in, ctx: ctx, done: func(err error) error { conn.Release(); return err }}).checked()
 }
 
 // Exec implements Querier.
 func (db *DB) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	panic("unwritten")
+	if tx, ok := db.joined(ctx); ok {
+		return tx.Exec(ctx, sql, args...)
+	}
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	defer conn.Release()
+	tag, err := conn.Conn().Exec(ctx, sql, args...)
+	return tag, mapped(ctx, err)
 }
 
-// SendBatch implements Querier.
-func (db *DB) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults { panic("unwritten") }
-
-// One runs a query that answers exactly one row: a struct by column names, or a single value when T is a scalar, a time, a UUID or a sql.Scanner. NotFound: no row.
-func One[T any](ctx context.Context, q Querier, sql string, args ...any) (T, error) {
-	panic("unwritten")
+// SendBatch implements Querier. The statements of a batch succeed or fail together.
+func (db *DB) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if tx, ok := db.joined(ctx); ok {
+		return tx.SendBatch(ctx, b)
+	}
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return pgx.FailedBatchResults(b, err)
+	}
+	return &results{BatchResults: conn.Conn().SendBatch(ctx, b), ctx: ctx, done: func(error) { conn.Release() }}
 }
 
-// All is One for any number of rows; none is an empty slice, not nil.
-func All[T any](ctx context.Context, q Querier, sql string, args ...any) ([]T, error) {
-	panic("unwritten")
+// trips counts what is sent and waited for. Preparing a statement, once in a connection's life, is not counted.
+type trips struct{ n atomic.Int64 }
+
+func (t *trips) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	t.n.Add(1)
+	return ctx
 }
+
+func (t *trips) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (t *trips) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	t.n.Add(1)
+	return ctx
+}
+
+func (t *trips) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+func (t *trips) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}

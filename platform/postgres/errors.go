@@ -1,0 +1,74 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/puddle/v2"
+
+	"tulifo/platform/errs"
+)
+
+// Violates tells whether err comes from the constraint of that name, whichever kind it is.
+func Violates(err error, constraint string) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.HasPrefix(pg.Code, "23") && pg.ConstraintName == constraint
+}
+
+// repeatable tells whether the same transaction may well succeed when it is run again.
+func repeatable(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+// mapped is err as Unavailable when the database is away and Timeout when there was no answer in time; any other is left as it is.
+func mapped(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*errs.Error](err); ok {
+		return err
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", pg.Code == "53300", strings.HasPrefix(pg.Code, "08"):
+			return unreachable(err)
+		case pg.Code == "57014" && ctx.Err() == nil:
+			return errs.New(errs.Timeout, "That took too long. Try again.").Because(err)
+		}
+		return err
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return errs.New(errs.Timeout, "That took too long. Try again.").Because(err)
+	case ctx.Err() != nil:
+		return err
+	case away(err):
+		return unreachable(err)
+	}
+	return err
+}
+
+func away(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	for _, target := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool, syscall.ECONNRESET, syscall.EPIPE, context.DeadlineExceeded} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+func unreachable(err error) error {
+	return errs.New(errs.Unavailable, "The data cannot be reached at the moment. Try again shortly.").Because(err)
+}
