@@ -26,6 +26,8 @@ type Tx interface {
 	Later(sql string, args ...any)
 	// Committed has fn run after COMMIT; it must not block. When the transaction fails, it never runs.
 	Committed(fn func())
+	// DB is the pool that the transaction was begun on.
+	DB() *DB
 }
 
 // InTx runs fn in one READ COMMITTED transaction, or joins the one in ctx; commits on nil. Unavailable: the database is away; when that happens during COMMIT, it is not known whether it was done.
@@ -97,6 +99,8 @@ func (t *tx) note(err error) error {
 	}
 	return err
 }
+
+func (t *tx) DB() *DB { return t.db }
 
 // send is a batch whose results begin at the caller's first statement; BEGIN goes before it when it has not gone yet.
 func (t *tx) send(ctx context.Context, b *pgx.Batch) (*results, error) {
