@@ -31,7 +31,9 @@ type Postgres struct{}
 var _ Bus = (*Postgres)(nil)
 
 // NewPostgres is the bus over o.DB; ctx bounds only the start. Close it when nobody publishes or consumes any more.
-func NewPostgres(ctx context.Context, o Options) (*Postgres, error) { return nil, errors.ErrUnsupported }
+func NewPostgres(ctx context.Context, o Options) (*Postgres, error) {
+	return nil, errors.ErrUnsupported
+}
 
 // Close ends the bus' own goroutines; Consume and Listen must have ended before.
 func (b *Postgres) Close() { panic("unwritten") }
