@@ -36,6 +36,9 @@ func SQL(tx Tx) (sql postgres.Tx, ok bool) {
 	return nil, false
 }
 
+// Within is sql as a Tx, for who opened the transaction below docdb: an inbox does.
+func Within(sql postgres.Tx) Tx { return &pgTx{sql} }
+
 func (d *pgDB) engine() engine                 { return pgEngine{d.db} }
 func (d *pgDB) Ping(ctx context.Context) error { return d.db.Ping(ctx) }
 func (d *pgDB) Close()                         { d.db.Close() }
