@@ -22,6 +22,8 @@ const (
 // Tx is a transaction that is open while fn of InTx runs. It is for one goroutine. It knows no savepoints: after a statement has failed, nothing can be committed.
 type Tx interface {
 	Querier // the first call carries BEGIN
+	// First queues a statement that travels with BEGIN, before the first other one; its error is that one's.
+	First(sql string, args ...any)
 	// Later queues a statement that travels with COMMIT; its error is InTx's.
 	Later(sql string, args ...any)
 	// Committed has fn run after COMMIT; it must not block. When the transaction fails, it never runs.
@@ -35,6 +37,9 @@ type Tx interface {
 // A joined fn's Later and Committed go to the outer transaction, and so does its failure.
 func (db *DB) InTx(ctx context.Context, fn func(Tx) error) error {
 	if outer, ok := db.joined(ctx); ok {
+		return outer.note(fn(outer))
+	}
+	if outer, ok := ctx.Value(offerKey{}).(*tx); ok && outer.db == db && !outer.over {
 		return outer.note(fn(outer))
 	}
 	for n := 1; ; n++ {
@@ -83,11 +88,14 @@ type tx struct {
 	conn      *pgxpool.Conn   // nil before the first statement
 	begun     bool
 	over      bool
-	failure   error // the first of a statement
+	failure   error  // the first of a statement
 	open      func() // closes what fn has left open
+	first     pgx.Batch
 	later     pgx.Batch
 	committed []func()
 }
+
+func (t *tx) First(sql string, args ...any) { t.first.Queue(sql, args...) }
 
 func (t *tx) Later(sql string, args ...any) { t.later.Queue(sql, args...) }
 
@@ -120,13 +128,15 @@ func (t *tx) send(ctx context.Context, b *pgx.Batch) (*results, error) {
 		}
 		t.conn = conn
 	}
-	first := &pgx.Batch{}
-	first.Queue(begin)
-	first.QueuedQueries = append(first.QueuedQueries, b.QueuedQueries...)
-	r := t.results(ctx, t.conn.Conn().SendBatch(ctx, first))
-	if _, err := r.Exec(); err != nil {
-		r.Close()
-		return nil, err
+	lead := &pgx.Batch{}
+	lead.Queue(begin)
+	lead.QueuedQueries = append(append(lead.QueuedQueries, t.first.QueuedQueries...), b.QueuedQueries...)
+	r := t.results(ctx, t.conn.Conn().SendBatch(ctx, lead))
+	for range 1 + len(t.first.QueuedQueries) {
+		if _, err := r.Exec(); err != nil {
+			r.Close()
+			return nil, err
+		}
 	}
 	t.begun = true
 	return r, nil
@@ -197,7 +207,7 @@ func (t *tx) commit() error {
 		return t.failure
 	}
 	later := len(t.later.QueuedQueries)
-	if !t.begun && later == 0 {
+	if !t.begun && later == 0 && len(t.first.QueuedQueries) == 0 {
 		return nil
 	}
 	t.later.Queue("commit")
@@ -241,8 +251,15 @@ func (t *tx) end() {
 
 type (
 	txKey    struct{}
+	offerKey struct{}
 	watchKey struct{}
 )
+
+// Offer is ctx under which InTx joins tx, while the DB's own statements still commit by themselves: what decides is read before the
+// transaction begins, and a refusal never opens one.
+func Offer(ctx context.Context, tx Tx) context.Context {
+	return context.WithValue(ctx, offerKey{}, tx)
+}
 
 // With is ctx carrying tx, so that InTx and the DB's own statements under it join tx.
 func With(ctx context.Context, tx Tx) context.Context { return context.WithValue(ctx, txKey{}, tx) }
@@ -270,6 +287,9 @@ func Watch(ctx context.Context) context.Context {
 // InsideTx tells whether a transaction is open in ctx, so that calls over a network can refuse to be made in one.
 func InsideTx(ctx context.Context) bool {
 	if _, ok := FromContext(ctx); ok {
+		return true
+	}
+	if t, ok := ctx.Value(offerKey{}).(*tx); ok && t.begun && !t.over {
 		return true
 	}
 	w, ok := ctx.Value(watchKey{}).(*atomic.Int32)

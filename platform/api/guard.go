@@ -1,0 +1,127 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"tulifo/platform/errs"
+	"tulifo/platform/token"
+)
+
+// The cookies that a browser keeps its tokens in; over TLS their names start with __Host-.
+const (
+	AccessCookie  = "tulifo_access"
+	RefreshCookie = "tulifo_refresh"
+	hostPrefix    = "__Host-"
+)
+
+func accessCookie(req *http.Request) (string, bool) {
+	for _, name := range []string{hostPrefix + AccessCookie, AccessCookie} {
+		if c, err := req.Cookie(name); err == nil {
+			return c.Value, true
+		}
+	}
+	return "", false
+}
+
+// guard lets in who the operation is for, before the body is read.
+func (r *Router) guard(o *operation) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		req, w := request(ctx)
+		caller, err := r.authenticate(req)
+		switch {
+		case o.public && err != nil:
+			caller, err = token.Caller{}, nil
+		case o.public || err != nil:
+		case caller.Role == "":
+			err = errs.New(errs.Unauthorized, "Sign in first.")
+		case !caller.Is(o.roles...):
+			err = errs.New(errs.Forbidden, "Your role does not allow this.")
+		case unsafe(req.Method) && caller.Role != token.Service && r.o.Revocations != nil && r.o.Revocations.Stale():
+			err = errs.New(errs.Unavailable, "Sign-ins cannot be checked right now. Try again in a moment.")
+		}
+		if err != nil {
+			WriteError(w, req, err)
+			return
+		}
+		ctx = huma.WithContext(ctx, token.With(ctx.Context(), caller))
+		if key := req.Header.Get("Idempotency-Key"); key != "" {
+			k, err := readKey(req, key, o.maxBody)
+			if err != nil {
+				WriteError(w, req, err)
+				return
+			}
+			ctx = huma.WithContext(ctx, context.WithValue(ctx.Context(), keyKey{}, k))
+		}
+		next(ctx)
+	}
+}
+
+func unsafe(method string) bool {
+	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
+}
+
+// authenticate says who the token of the request belongs to; no token is the anonymous caller.
+func (r *Router) authenticate(req *http.Request) (token.Caller, error) {
+	raw, bearer := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	if !bearer {
+		var ok bool
+		if raw, ok = accessCookie(req); !ok {
+			return token.Caller{}, nil
+		}
+	}
+	if bearer && token.ClaimsService(raw) {
+		return r.o.Keys.VerifyService(raw, r.o.Service)
+	}
+	caller, err := r.o.Keys.Verify(raw)
+	if err == nil && r.o.Revocations != nil && r.o.Revocations.Has(caller.Session) {
+		return token.Caller{}, errs.New(errs.Unauthorized, "You have been signed out. Sign in again.")
+	}
+	return caller, err
+}
+
+type keyKey struct{}
+
+type onceKey struct {
+	key, route string
+	hash       []byte
+}
+
+// IdempotencyKey is the request's Idempotency-Key, or empty.
+func IdempotencyKey(ctx context.Context) string {
+	k, _ := ctx.Value(keyKey{}).(onceKey)
+	return k.key
+}
+
+// BodyHash is the SHA-256 of the body of a request that has an Idempotency-Key; nil without one.
+func BodyHash(ctx context.Context) []byte {
+	k, _ := ctx.Value(keyKey{}).(onceKey)
+	return k.hash
+}
+
+func readKey(req *http.Request, key string, maxBody int64) (onceKey, error) {
+	if len(key) > 255 {
+		return onceKey{}, errs.New(errs.Malformed, "The Idempotency-Key is longer than 255 bytes.")
+	}
+	for _, c := range []byte(key) {
+		if c < 0x21 || c > 0x7e {
+			return onceKey{}, errs.New(errs.Malformed, "The Idempotency-Key may hold visible ASCII characters only.")
+		}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, req.Body, maxBody))
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return onceKey{}, errs.New(errs.TooLarge, sentence(errs.TooLarge))
+	}
+	if err != nil {
+		return onceKey{}, errs.New(errs.Malformed, sentence(errs.Malformed)).Because(err)
+	}
+	req.Body = io.NopCloser(strings.NewReader(string(body)))
+	sum := sha256.Sum256(body)
+	return onceKey{key, req.Method + " " + req.URL.Path, sum[:]}, nil
+}

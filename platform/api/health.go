@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	healthBound = 2 * time.Second
+	healthAge   = 500 * time.Millisecond
+)
+
+// Health is what /health answers under data.
+type Health struct {
+	Status  string            `json:"status"` // ok, degraded
+	Service string            `json:"service"`
+	Stores  map[string]string `json:"stores"` // connected or disconnected
+}
+
+// healthCache keeps the last answer for half a second, so that asking often does not load the stores.
+type healthCache struct {
+	mu   sync.Mutex
+	at   time.Time
+	last Health
+	ok   bool
+}
+
+func (r *Router) getHealth(w http.ResponseWriter, req *http.Request) {
+	h, ok := r.check(req.Context())
+	status := http.StatusOK
+	if !ok {
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	}
+	writeJSON(w, status, envelope{Success: ok, Data: h})
+}
+
+func (r *Router) getReady(w http.ResponseWriter, req *http.Request) {
+	_, ok := r.check(req.Context())
+	if ready := r.ready.Load(); !ready || !ok {
+		w.Header().Set("Retry-After", "1")
+		writeJSON(w, http.StatusServiceUnavailable, envelope{Success: false, Data: map[string]bool{"ready": false}})
+		return
+	}
+	writeJSON(w, http.StatusOK, envelope{Success: true, Data: map[string]bool{"ready": true}})
+}
+
+// check asks every store at once and gives each two seconds.
+func (r *Router) check(ctx context.Context) (Health, bool) {
+	c := &r.health
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) < healthAge {
+		return c.last, c.ok
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthBound)
+	defer cancel()
+	type result struct {
+		name string
+		err  error
+	}
+	results := make(chan result, len(r.o.Stores))
+	for name, ask := range r.o.Stores {
+		go func() { results <- result{name, ask(ctx)} }()
+	}
+	h, ok := Health{Status: "ok", Service: r.o.Service, Stores: map[string]string{}}, true
+	for name := range r.o.Stores {
+		h.Stores[name] = "disconnected"
+	}
+	for range r.o.Stores {
+		select {
+		case got := <-results:
+			if got.err == nil {
+				h.Stores[got.name] = "connected"
+			}
+		case <-ctx.Done():
+		}
+	}
+	for _, state := range h.Stores {
+		if state != "connected" {
+			h.Status, ok = "degraded", false
+		}
+	}
+	c.at, c.last, c.ok = time.Now(), h, ok
+	return h, ok
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		status, raw = http.StatusInternalServerError, []byte("{}")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(raw)
+}

@@ -1,0 +1,190 @@
+package api
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"tulifo/platform/token"
+)
+
+// Option says something about one operation.
+type Option func(*operation)
+
+type operation struct {
+	roles    []string
+	public   bool
+	status   int
+	summary  string
+	once     bool
+	secret   bool
+	maxBody  int64
+	deadline time.Duration
+}
+
+// For lets callers with one of the roles in; every role is named, admin too.
+func For(roles ...string) Option { return func(o *operation) { o.roles = append(o.roles, roles...) } }
+
+// Anyone lets every signed-in person in, and no service.
+func Anyone(o *operation) {
+	o.roles = append(o.roles, token.Worker, token.Client, token.Admin, token.Support)
+}
+
+// Public lets everybody in; with a good token the caller is known all the same.
+func Public(o *operation) { o.public = true }
+
+// Created answers 201.
+func Created(o *operation) { o.status = http.StatusCreated }
+
+// Once honours the Idempotency-Key header: see once.go.
+func Once(o *operation) { o.once = true }
+
+// Secret marks an answer that carries tokens or secrets: it is not to be stored anywhere.
+func Secret(o *operation) { o.secret = true }
+
+// Summary is the sentence that the API's pages show.
+func Summary(s string) Option { return func(o *operation) { o.summary = s } }
+
+// MaxBody allows bodies of up to n bytes; the default is 1 MiB.
+func MaxBody(n int64) Option { return func(o *operation) { o.maxBody = n } }
+
+// Deadline bounds the handler; the default is 10 seconds.
+func Deadline(d time.Duration) Option { return func(o *operation) { o.deadline = d } }
+
+// Get registers a handler for GET; path parameters stand in braces.
+func Get[I, O any](r *Router, path string, h func(context.Context, *I) (O, error), opts ...Option) {
+	register(r, http.MethodGet, path, h, opts)
+}
+
+// Post registers a handler for POST.
+func Post[I, O any](r *Router, path string, h func(context.Context, *I) (O, error), opts ...Option) {
+	register(r, http.MethodPost, path, h, opts)
+}
+
+// Put registers a handler for PUT; fields that are absent stay as they are.
+func Put[I, O any](r *Router, path string, h func(context.Context, *I) (O, error), opts ...Option) {
+	register(r, http.MethodPut, path, h, opts)
+}
+
+// Patch registers a handler for PATCH.
+func Patch[I, O any](r *Router, path string, h func(context.Context, *I) (O, error), opts ...Option) {
+	register(r, http.MethodPatch, path, h, opts)
+}
+
+// Delete registers a handler for DELETE.
+func Delete[I, O any](r *Router, path string, h func(context.Context, *I) (O, error), opts ...Option) {
+	register(r, http.MethodDelete, path, h, opts)
+}
+
+// List registers a GET handler that answers a page, with meta beside its data.
+func List[I, T any](r *Router, path string, h func(context.Context, *I) (Page[T], error), opts ...Option) {
+	register(r, http.MethodGet, path, h, opts)
+}
+
+func register[I, O any](r *Router, method, path string, h func(context.Context, *I) (O, error), opts []Option) {
+	o := &operation{status: http.StatusOK, maxBody: 1 << 20, deadline: 10 * time.Second}
+	for _, opt := range opts {
+		opt(o)
+	}
+	if o.public == (len(o.roles) > 0) {
+		panic(method + " " + path + " must say who may call it: For, Anyone or Public")
+	}
+	huma.Register(r.api, r.describe(method, path, reflect.TypeFor[O](), o), func(ctx context.Context, in *I) (*answer, error) {
+		ctx, cancel := context.WithTimeout(ctx, o.deadline)
+		defer cancel()
+		key := IdempotencyKey(ctx)
+		if o.once && key != "" {
+			return r.once(ctx, key, func(ctx context.Context) (reply, error) { return run(ctx, o, in, h) }), nil
+		}
+		a, err := run(ctx, o, in, h)
+		if err != nil {
+			return r.refuse(ctx, err), nil
+		}
+		return a.answer(), nil
+	})
+}
+
+func run[I, O any](ctx context.Context, o *operation, in *I, h func(context.Context, *I) (O, error)) (reply, error) {
+	out, err := h(ctx, in)
+	if err != nil {
+		return reply{}, err
+	}
+	a, err := encode(out, o.status)
+	if err == nil && o.secret {
+		a.header.Set("Cache-Control", "no-store")
+	}
+	return a, err
+}
+
+// describe is the operation's OpenAPI entry, with x-authz saying who may call it.
+func (r *Router) describe(method, path string, out reflect.Type, o *operation) huma.Operation {
+	authz := map[string]any{"roles": o.roles}
+	var security []map[string][]string
+	if o.public {
+		authz["roles"] = []string{"anonymous"}
+	} else {
+		security = []map[string][]string{{"bearer": {}}}
+	}
+	op := huma.Operation{
+		OperationID: operationID(method, path), Method: method, Path: path, Summary: o.summary, Tags: []string{r.o.Service},
+		DefaultStatus: o.status, MaxBodyBytes: o.maxBody, BodyReadTimeout: -1, Security: security,
+		Extensions:  map[string]any{"x-authz": authz},
+		Middlewares: huma.Middlewares{r.guard(o)},
+		Responses:   map[string]*huma.Response{strconv.Itoa(o.status): r.success(out, o)},
+	}
+	problem := &huma.Response{Description: "What went wrong", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")},
+	}}
+	for _, status := range o.failures(method) {
+		op.Responses[strconv.Itoa(status)] = problem
+	}
+	if o.once {
+		op.Parameters = append(op.Parameters, &huma.Param{Name: "Idempotency-Key", In: "header", Description: "Makes a repeated request have one effect and one answer.",
+			Schema: &huma.Schema{Type: "string", MinLength: ptr(1), MaxLength: ptr(255)}})
+	}
+	return op
+}
+
+func (r *Router) success(out reflect.Type, o *operation) *huma.Response {
+	if out == reflect.TypeFor[File]() {
+		return &huma.Response{Description: "A file", Content: map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
+	}
+	data := out
+	envelope := &huma.Schema{Type: "object", Required: []string{"success", "data"}, Properties: map[string]*huma.Schema{"success": {Type: "boolean"}}}
+	if p, ok := reflect.New(out).Interface().(pager); ok {
+		data = p.itemsType()
+		envelope.Properties["meta"] = r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Meta](), true, "Meta")
+		envelope.Required = append(envelope.Required, "meta")
+	}
+	envelope.Properties["data"] = r.api.OpenAPI().Components.Schemas.Schema(data, true, o.summary)
+	return &huma.Response{Description: "Done", Content: map[string]*huma.MediaType{"application/json": {Schema: envelope}}}
+}
+
+func (o *operation) failures(method string) []int {
+	set := map[int]bool{400: true, 404: true, 422: true, 429: true, 500: true, 503: true, 504: true}
+	if !o.public {
+		set[401], set[403] = true, true
+	}
+	if method != http.MethodGet {
+		set[403], set[409], set[413], set[415] = true, true, true, true
+	}
+	return slices.Sorted(maps.Keys(set))
+}
+
+// operationID is a stable name made of method and path: post-api-bookings-id-confirm.
+func operationID(method, path string) string {
+	return strings.ToLower(method) + strings.NewReplacer("/", "-", "{", "", "}", "", ".", "-").Replace(path)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// request is the plain request beneath huma's context.
+func request(ctx huma.Context) (*http.Request, http.ResponseWriter) { return humago.Unwrap(ctx) }
