@@ -1,0 +1,230 @@
+// Package peer asks another service over its HTTP API.
+//
+// When the other lives in this process the question is a function call, else it goes over HTTP. Both forms carry the deadline, the request
+// id, the trace and a service token that the other checks, so a service cannot tell where its neighbours live. There is one retry layer,
+// here: a question that did not arrive is asked again, once, as long as enough others arrive.
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"tulifo/platform/errs"
+	"tulifo/platform/obs"
+	"tulifo/platform/postgres"
+	"tulifo/platform/token"
+)
+
+const (
+	askBound  = 5 * time.Second
+	maxAnswer = 4 << 20
+	tokenLife = 30 * time.Second
+	// retryCost and retryEarn keep repeated questions to about one in ten of those that arrive.
+	retryEarn, retryCost, retryMax = 1, 10, 100
+)
+
+// Directory knows where the services live, for one asking service.
+type Directory struct {
+	from  string
+	keys  *token.Keys
+	local map[string]http.Handler
+	urls  func(service string) []string
+
+	mu      sync.Mutex
+	clients map[string]*Client
+}
+
+// New is the directory of the service from. local are the services in this process; urls answers the base URLs of another, none when it
+// is unknown.
+func New(from string, keys *token.Keys, local map[string]http.Handler, urls func(service string) []string) *Directory {
+	return &Directory{from: from, keys: keys, local: local, urls: urls, clients: map[string]*Client{}}
+}
+
+// To is the client for the service of that name. It may be asked for before that service exists.
+func (d *Directory) To(name string) *Client {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.clients[name]
+	if c == nil {
+		c = &Client{d: d, name: name, breaker: circuitbreaker.NewBuilder[any]().WithFailureThresholdRatio(5, 10).WithDelay(time.Second).Build()}
+		c.budget.Store(retryMax)
+		d.clients[name] = c
+	}
+	return c
+}
+
+// Client asks one service.
+type Client struct {
+	d       *Directory
+	name    string
+	breaker circuitbreaker.CircuitBreaker[any]
+	budget  atomic.Int64
+	next    atomic.Uint64
+
+	mu      sync.Mutex
+	token   string
+	renewAt time.Time
+}
+
+// Get asks path and answers its data. Errors keep the kind and code of the answer; Unavailable: the service was not reached.
+func Get[T any](ctx context.Context, c *Client, path string) (T, error) {
+	return ask[T](ctx, c, http.MethodGet, path, "", nil)
+}
+
+// Post sends body to path and answers the data. key is the Idempotency-Key; with one the question may be asked again when it is not known
+// to have arrived.
+func Post[T any](ctx context.Context, c *Client, path, key string, body any) (T, error) {
+	return ask[T](ctx, c, http.MethodPost, path, key, body)
+}
+
+func ask[T any](ctx context.Context, c *Client, method, path, key string, body any) (T, error) {
+	var out struct {
+		Data T `json:"data"`
+	}
+	if postgres.InsideTx(ctx) {
+		if testing.Testing() {
+			panic("peer: " + c.name + " is asked inside a transaction")
+		}
+		return out.Data, fmt.Errorf("%s is asked inside a transaction", c.name)
+	}
+	var raw []byte
+	if body != nil {
+		var err error
+		if raw, err = json.Marshal(body); err != nil {
+			return out.Data, fmt.Errorf("encode question to %s: %w", c.name, err)
+		}
+	}
+	status, answer, err := c.send(ctx, method, path, key, raw)
+	if err != nil {
+		return out.Data, err
+	}
+	if status >= 400 {
+		return out.Data, c.refusal(status, answer)
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		return out.Data, errs.New(errs.Unavailable, "Another part of the platform answered in a way that cannot be read.").Because(fmt.Errorf("%s %s: %w", c.name, path, err))
+	}
+	return out.Data, nil
+}
+
+func (c *Client) refusal(status int, answer []byte) error {
+	var p struct {
+		Error struct {
+			Code, Message string
+			Details       map[string]string
+		}
+	}
+	kind := errs.KindFor(status)
+	if json.Unmarshal(answer, &p) != nil || p.Error.Code == "" || kind == errs.Internal {
+		return errs.New(errs.Unavailable, "Another part of the platform did not answer well. Try again shortly.").Because(fmt.Errorf("%s answered %d", c.name, status))
+	}
+	e := errs.Coded(kind, p.Error.Code, p.Error.Message)
+	e.Details = p.Error.Details
+	return e
+}
+
+func (c *Client) send(ctx context.Context, method, path, key string, body []byte) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, askBound)
+	defer cancel()
+	if h := c.d.local[c.name]; h != nil {
+		req, err := c.request(ctx, method, "http://"+c.name, path, key, body)
+		if err != nil {
+			return 0, nil, err
+		}
+		return call(h, req)
+	}
+	urls := c.d.urls(c.name)
+	if len(urls) == 0 {
+		return 0, nil, c.away(errors.New("nobody knows where it is"))
+	}
+	if !c.breaker.TryAcquirePermit() {
+		return 0, nil, c.away(circuitbreaker.ErrOpen)
+	}
+	repeatable := method == http.MethodGet || key != ""
+	for try := 0; ; try++ {
+		base := urls[int(c.next.Add(1))%len(urls)]
+		status, answer, err := c.overHTTP(ctx, method, base, path, key, body)
+		if err == nil {
+			c.breaker.RecordSuccess()
+			if c.budget.Load() < retryMax {
+				c.budget.Add(retryEarn)
+			}
+			return status, answer, nil
+		}
+		if try > 0 || !repeatable || ctx.Err() != nil || c.budget.Add(-retryCost) < 0 {
+			c.breaker.RecordError(err)
+			return 0, nil, c.away(err)
+		}
+	}
+}
+
+func (c *Client) away(cause error) error {
+	return errs.New(errs.Unavailable, "Another part of the platform is away at the moment. Try again shortly.").Because(fmt.Errorf("%s: %w", c.name, cause))
+}
+
+var transport = &http.Client{
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: askBound},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func (c *Client) overHTTP(ctx context.Context, method, base, path, key string, body []byte) (int, []byte, error) {
+	req, err := c.request(ctx, method, base, path, key, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	res, err := transport.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err == nil && len(answer) > maxAnswer {
+		err = errors.New("answer over its limit")
+	}
+	return res.StatusCode, answer, err
+}
+
+func (c *Client) request(ctx context.Context, method, base, path, key string, body []byte) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("question to %s: %w", c.name, err)
+	}
+	raw, err := c.serviceToken()
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+raw)
+	req.Header.Set("X-Request-Id", obs.RequestID(ctx))
+	req.Header.Set("Traceparent", obs.Traceparent(ctx))
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	return req, nil
+}
+
+func (c *Client) serviceToken() (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); now.After(c.renewAt) {
+		raw, err := c.d.keys.ServiceToken(c.d.from, c.name)
+		if err != nil {
+			return "", fmt.Errorf("service token: %w", err)
+		}
+		c.token, c.renewAt = raw, now.Add(tokenLife)
+	}
+	return c.token, nil
+}
