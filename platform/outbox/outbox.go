@@ -17,6 +17,8 @@ import (
 
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
+	"tulifo/platform/docdb"
+	"tulifo/platform/obs"
 	"tulifo/platform/postgres"
 )
 
@@ -81,7 +83,7 @@ func add(ctx context.Context, tx Tx, subject uuid.UUID, e Event, broadcast bool)
 	if err != nil {
 		return fmt.Errorf("encode event %s: %w", e.Type(), err)
 	}
-	env := bus.Envelope{ID: id, Type: e.Type(), Version: version(e), OccurredAt: occurredAt(ctx), Subject: subject, Traceparent: traceparent(ctx), Data: data}
+	env := bus.Envelope{ID: id, Type: e.Type(), Version: version(e), OccurredAt: occurredAt(ctx), Subject: subject, Traceparent: obs.Traceparent(ctx), Data: data}
 	ptx.Later(`INSERT INTO outbox (id, type, version, occurred_at, subject, traceparent, data, broadcast) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		env.ID, env.Type, env.Version, env.OccurredAt, env.Subject, env.Traceparent, string(data), broadcast)
 	ptx.Committed(func() {
@@ -104,6 +106,11 @@ func version(e Event) int {
 func sqlTx(tx Tx) (postgres.Tx, error) {
 	if p, ok := tx.(postgres.Tx); ok {
 		return p, nil
+	}
+	if d, ok := tx.(docdb.Tx); ok {
+		if p, ok := docdb.SQL(d); ok {
+			return p, nil
+		}
 	}
 	return nil, fmt.Errorf("outbox: %T is not a transaction that events can be added to", tx)
 }

@@ -19,7 +19,6 @@ CREATE TABLE log (
     data        json NOT NULL, -- as text, so that it arrives byte for byte
     stored_at   timestamptz NOT NULL DEFAULT clock_timestamp() -- system time, for pruning
 );
-CREATE INDEX log_stored_at ON log USING brin (stored_at);
 
 CREATE TABLE cursor (
     consumer text PRIMARY KEY,
@@ -30,6 +29,6 @@ CREATE TABLE cursor (
 -- What is too long for a notification; read by who hears of it, gone after a minute.
 CREATE TABLE broadcast (
     id        uuid PRIMARY KEY,
-    envelope  text NOT NULL,
+    envelope  json NOT NULL,
     stored_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

@@ -1,0 +1,94 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tulifo/platform/bus"
+	"tulifo/platform/errs"
+	"tulifo/platform/postgres"
+)
+
+const settlePoll = 5 * time.Millisecond
+
+// Settle returns when everything that was committed before it, and all that this caused, is consumed: the outboxes of the inboxes' services
+// are empty, their consumers have no lag, and nothing waits for another try. Dead letters, and what is parked behind them, do not count.
+func Settle(ctx context.Context, b bus.Bus, in ...*Inbox) error {
+	for _, i := range in {
+		poke(i.db)
+	}
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("events have not settled: %w", context.Cause(ctx))
+		case <-pause.C:
+		}
+		quiet, err := settled(ctx, b, in)
+		if err != nil {
+			return err
+		}
+		if quiet {
+			return nil
+		}
+		pause.Reset(settlePoll)
+	}
+}
+
+// told is how many events were ever added, those of transactions that are open or failed included.
+const told = `SELECT last_value + is_called::int FROM outbox_seq_seq`
+
+type state struct {
+	Told int64
+	Busy bool
+}
+
+// settled looks at the outboxes, then at the bus. An event that moved on between the two looks has told others meanwhile, which the counts
+// of what was ever told show when they are read again.
+func settled(ctx context.Context, b bus.Bus, in []*Inbox) (bool, error) {
+	before := make([]int64, len(in))
+	for n, i := range in {
+		s, err := postgres.One[int64](ctx, i.db, told)
+		if err != nil {
+			return false, fmt.Errorf("look at the outbox of %s: %w", i.service, err)
+		}
+		before[n] = s
+	}
+	for _, i := range in {
+		s, err := i.state(ctx)
+		if err != nil || s.Busy {
+			return false, err
+		}
+	}
+	for _, i := range in {
+		if len(i.handlers) == 0 {
+			continue
+		}
+		lag, err := b.Lag(ctx, i.service)
+		if errs.KindOf(err) == errs.NotFound {
+			continue
+		}
+		if err != nil || lag > 0 {
+			return false, err
+		}
+	}
+	for n, i := range in {
+		s, err := i.state(ctx)
+		if err != nil || s.Busy || s.Told != before[n] {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (in *Inbox) state(ctx context.Context) (state, error) {
+	s, err := postgres.One[state](ctx, in.db, `
+		SELECT (`+told+`) AS told,
+			EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM parked p WHERE NOT EXISTS (SELECT FROM dead_letters d WHERE d.subject = p.subject)) AS busy`)
+	if err != nil {
+		return s, fmt.Errorf("look at the events of %s: %w", in.service, err)
+	}
+	return s, nil
+}
