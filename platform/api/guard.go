@@ -52,6 +52,7 @@ func (r *Router) guard(o *operation) func(huma.Context, func(huma.Context)) {
 		}
 		ctx = huma.WithContext(ctx, token.With(ctx.Context(), caller))
 		if key := req.Header.Get("Idempotency-Key"); key != "" {
+			req, _ := request(ctx)
 			k, err := readKey(req, key, o.maxBody)
 			if err != nil {
 				WriteError(w, req, err)
