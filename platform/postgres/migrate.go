@@ -189,4 +189,3 @@ func grant(ctx context.Context, db *sql.DB, schema string) error {
 	}
 	return nil
 }
-
