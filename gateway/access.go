@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the gateway's series. Their labels come from the route table and from closed lists, never from a request.
+type metrics struct {
+	registry prometheus.Gatherer
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	limited  *prometheus.CounterVec
+	dropped  prometheus.Counter
+}
+
+func newMetrics(r *prometheus.Registry, g *Gateway) *metrics {
+	m := &metrics{
+		registry: r,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tulifo_gateway_requests_total", Help: "Requests answered, by service, route, method and status.",
+		}, []string{"service", "route", "method", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tulifo_gateway_request_duration_seconds", Help: "Time from the end of a request's header to the end of its answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 30},
+		}, []string{"service", "route"}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tulifo_gateway_limited_total", Help: "Requests refused because their client was over the limit of the route.",
+		}, []string{"route"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tulifo_gateway_log_dropped_total", Help: "Access lines that the log collector did not take in time.",
+		}),
+	}
+	r.MustRegister(m.requests, m.seconds, m.limited, m.dropped, &targetGauge{g})
+	return m
+}
+
+var targetHealthy = prometheus.NewDesc("tulifo_gateway_target_healthy", "1 while a target of a remote service is in use, 0 while it is out.", []string{"service", "target"}, nil)
+
+// targetGauge reads the state of the targets when it is asked.
+type targetGauge struct{ g *Gateway }
+
+func (t *targetGauge) Describe(c chan<- *prometheus.Desc) { c <- targetHealthy }
+
+func (t *targetGauge) Collect(c chan<- prometheus.Metric) {
+	for _, s := range t.g.config.services {
+		if s.pool == nil {
+			continue
+		}
+		for _, a := range s.pool.targets {
+			v := 1.0
+			if a.out.Load() {
+				v = 0
+			}
+			c <- prometheus.MustNewConstMetric(targetHealthy, prometheus.GaugeValue, v, s.name, a.name)
+		}
+	}
+}
+
+var statusText = func() (t [600]string) {
+	for i := range t {
+		t[i] = strconv.Itoa(i)
+	}
+	return t
+}()
+
+// Longer paths are cut in logs.
+const mostLogged = 512
+
+// record counts an exchange and writes its access line. The query is left out, because it may hold secrets.
+func (g *Gateway) record(x *exchange) {
+	took := time.Since(x.start)
+	service, route := "gateway", "none"
+	switch {
+	case x.route != nil:
+		service, route = x.route.service.name, x.route.name
+	case x.page != "":
+		route = x.page
+	}
+	method := x.r.Method
+	if !known(method) {
+		method = "OTHER"
+	}
+	status := max(0, min(x.status, len(statusText)-1))
+	g.metrics.requests.WithLabelValues(service, route, method, statusText[status]).Inc()
+	g.metrics.seconds.WithLabelValues(service, route).Observe(took.Seconds())
+
+	path := x.r.URL.Path
+	if len(path) > mostLogged {
+		path = path[:mostLogged]
+	}
+	if x.route != nil && x.route.plugins.log != nil {
+		g.sink.add(x, path, took)
+	}
+	level := slog.LevelInfo
+	switch {
+	case status >= 500 && x.err != nil && x.err != errNotInstalled:
+		level = slog.LevelWarn
+	case x.page == "health":
+		level = slog.LevelDebug
+	}
+	ctx := context.Background()
+	if !g.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := [11]slog.Attr{
+		slog.String("http.request.method", method), slog.String("url.path", path), slog.Int("http.response.status_code", status),
+		slog.Int64("event.duration", int64(took)), slog.Int64("http.response.body.bytes", x.bytes), slog.String("client.ip", x.client.String()),
+		slog.String("http.request.id", x.id), slog.String("trace.id", traceID(x.trace)), slog.String("tulifo.service", service), slog.String("tulifo.route", route),
+	}
+	n := 10
+	if x.err != nil && status >= 500 {
+		attrs[n] = slog.String("error.message", x.err.Error())
+		n++
+	}
+	g.log.LogAttrs(ctx, level, "request", attrs[:n]...)
+}

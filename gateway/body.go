@@ -1,0 +1,40 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// body is a request's body up to a limit. It knows whether it was read to its end, which a transport's goroutine may do.
+type body struct {
+	io.ReadCloser
+	limit int64
+	read  atomic.Int64
+	over  atomic.Bool
+	ended atomic.Bool
+}
+
+// Read fails with a MaxBytesError once more than the limit has come.
+func (b *body) Read(p []byte) (int, error) {
+	left := b.limit - b.read.Load()
+	if left < 0 || b.over.Load() {
+		return 0, &http.MaxBytesError{Limit: b.limit}
+	}
+	if int64(len(p)) > left+1 {
+		p = p[:left+1] // one more than allowed tells a body that fits from one that does not
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.read.Add(int64(n))
+	if int64(n) > left {
+		b.over.Store(true)
+		return int(left), &http.MaxBytesError{Limit: b.limit}
+	}
+	if err == io.EOF {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// Close does nothing: the server closes what it has opened, and a transport that could not dial must not close what the next try will send.
+func (b *body) Close() error { return nil }

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// exchange is one request on its way through the gateway, and the ResponseWriter to its client.
+type exchange struct {
+	g         *Gateway
+	w         http.ResponseWriter
+	r         *http.Request
+	start     time.Time
+	id        string
+	trace     string
+	continued bool
+	client    netip.Addr
+	trusted   bool // the peer is a trusted proxy
+	consumer  string
+	route     *route // nil: the gateway's own pages, or nothing
+	page      string // the gateway's own page
+	target    *url.URL
+	body      *body               // nil: none
+	strip     func(*http.Request) // takes out what the service must not see
+	status    int
+	bytes     int64
+	err       error // what fail was told
+	finished  atomic.Bool
+	timer     *time.Timer // the deadline of a stream that is not open yet
+}
+
+func (x *exchange) Header() http.Header { return x.w.Header() }
+
+func (x *exchange) WriteHeader(status int) {
+	if x.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		x.status = status
+	}
+	x.w.WriteHeader(status)
+}
+
+func (x *exchange) Write(p []byte) (int, error) {
+	if x.status == 0 {
+		x.status = http.StatusOK
+	}
+	n, err := x.w.Write(p)
+	x.bytes += int64(n)
+	return n, err
+}
+
+// FlushError lets the proxy pass on an event stream as it comes.
+func (x *exchange) FlushError() error { return x.flush() }
+
+func (x *exchange) flush() error { return http.NewResponseController(x.w).Flush() }
+
+// Hijack gives the client's connection away to a websocket.
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(x.w).Hijack()
+	if err == nil {
+		x.status = http.StatusSwitchingProtocols
+	}
+	return c, rw, err
+}
+
+// close has the connection closed after the answer, because what else comes over it cannot be told from the rest of this request.
+func (x *exchange) close() { x.w.Header()["Connection"] = []string{"close"} }
+
+// endless lifts the server's bounds on time, for streams.
+func (x *exchange) endless() {
+	c := http.NewResponseController(x.w)
+	_ = c.SetWriteDeadline(time.Time{}) // not every server has one
+	_ = c.SetReadDeadline(time.Time{})
+}
+
+// fail answers err in the envelope.
+func (x *exchange) fail(err error) {
+	x.err = err
+	writeError(x, x.id, err)
+}
+
+// done writes the access line and counts the request; once, when the answer is out.
+func (x *exchange) done() {
+	if x.finished.CompareAndSwap(false, true) {
+		x.g.record(x)
+	}
+}

@@ -1,0 +1,245 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// pool is a service that is reached through sockets, at one or more targets in turn.
+type pool struct {
+	g         *Gateway
+	service   *service
+	targets   []*address
+	next      atomic.Uint32
+	transport *http.Transport
+	proxy     *httputil.ReverseProxy
+}
+
+// address is one address of a service. It is out after too many failures in a row, until a probe finds it well.
+type address struct {
+	name     string // host:port
+	scheme   string
+	out      atomic.Bool
+	broken   atomic.Int32 // connection failures in a row
+	timeouts atomic.Int32 // in a row
+}
+
+// dialError is a failure before anything was sent, so that another target may be tried.
+type dialError struct{ error }
+
+func (e *dialError) Unwrap() error { return e.error }
+
+func newPool(g *Gateway, s *service, targets []string) (*pool, error) {
+	p := &pool{g: g, service: s}
+	for _, t := range targets {
+		t = strings.TrimSpace(t)
+		if !strings.Contains(t, "://") {
+			t = "http://" + t
+		}
+		u, err := url.Parse(t)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
+			return nil, fmt.Errorf("gateway: the address %q of service %q must be like http://host:port", t, s.name)
+		}
+		p.targets = append(p.targets, &address{name: u.Host, scheme: u.Scheme})
+	}
+	dialer := &net.Dialer{Timeout: s.connectTimeout, KeepAlive: 30 * time.Second}
+	p.transport = &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, &dialError{err}
+			}
+			return c, nil
+		},
+		MaxIdleConnsPerHost:    256,
+		IdleConnTimeout:        50 * time.Second, // shorter than the services', so that they do not close what is about to be used
+		TLSHandshakeTimeout:    s.connectTimeout,
+		MaxResponseHeaderBytes: 64 << 10,
+		DisableCompression:     true,
+	}
+	p.proxy = &httputil.ReverseProxy{
+		Transport:      p,
+		Rewrite:        rewrite,
+		ModifyResponse: modify,
+		ErrorHandler:   p.failed,
+		BufferPool:     copies{},
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+	}
+	return p, nil
+}
+
+type exchangeKey struct{}
+
+// forward hands the exchange to a service through a socket.
+func (x *exchange) forward(p *pool, deadline time.Duration) {
+	websocket, streams := isWebsocket(x.r), mayStream(x.r)
+	ctx := context.WithValue(x.r.Context(), exchangeKey{}, x)
+	if websocket || streams {
+		c, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		x.timer = time.AfterFunc(deadline, func() { cancel(context.DeadlineExceeded) })
+		defer x.timer.Stop()
+		ctx = c
+	} else {
+		c, cancel := context.WithTimeout(ctx, deadline)
+		defer cancel()
+		ctx = c
+	}
+	r := x.r.WithContext(ctx)
+	r.URL, r.Header, r.Body = x.target, x.outgoing(websocket), http.NoBody
+	if x.body != nil {
+		r.Body = x.body
+	} else {
+		r.ContentLength = 0
+	}
+	if x.strip != nil {
+		x.strip(r)
+	}
+	p.proxy.ServeHTTP(x, r)
+}
+
+// rewrite undoes what the proxy does to a header that is finished already.
+func rewrite(r *httputil.ProxyRequest) {
+	for _, k := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		r.Out.Header[k] = r.In.Header[k]
+	}
+	r.Out.URL.RawQuery = r.In.URL.RawQuery
+}
+
+// modify keeps out of a service's answer what only the gateway says.
+func modify(res *http.Response) error {
+	x, ok := res.Request.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return errors.New("gateway: an answer without its request")
+	}
+	for k := range res.Header {
+		if ownAnswer(k) {
+			delete(res.Header, k)
+		}
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		x.lift()
+		return nil
+	}
+	secure(res.Header)
+	if isEventStream(res.Header) {
+		x.lift()
+	}
+	return nil
+}
+
+// lift takes the deadline from an exchange whose stream is open.
+func (x *exchange) lift() {
+	if x.timer != nil && x.timer.Stop() {
+		x.endless()
+	}
+}
+
+// failed answers a request that no service has answered.
+func (p *pool) failed(w http.ResponseWriter, r *http.Request, err error) {
+	x, ok := w.(*exchange)
+	switch {
+	case !ok:
+		writeError(w, "", err)
+	case x.body != nil && x.body.over.Load():
+		x.close()
+		x.fail(tooLarge(x.body.limit))
+	case late(r.Context()):
+		x.close()
+		x.fail(errDeadline.Because(err))
+	case x.r.Context().Err() != nil:
+		x.status = statusGone
+	case errors.As(err, new(*dialError)):
+		x.fail(errUnreachable.Because(err))
+	default:
+		x.fail(errBroken.Because(err))
+	}
+}
+
+// statusGone stands in logs for a request whose client has left before the answer.
+const statusGone = 499
+
+func late(ctx context.Context) bool { return errors.Is(context.Cause(ctx), context.DeadlineExceeded) }
+
+// RoundTrip sends r to a target in turn, and to the next ones only while no connection can be made.
+func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
+	first := p.next.Add(1)
+	var tried uint64
+	for try := 0; ; try++ {
+		i := p.pick(int(first), tried)
+		t := p.targets[i]
+		tried |= 1 << min(i, 63)
+		out := *r
+		u := *r.URL
+		u.Scheme, u.Host = t.scheme, t.name
+		out.URL = &u
+		res, err := p.transport.RoundTrip(&out)
+		if err == nil {
+			t.broken.Store(0)
+			t.timeouts.Store(0)
+			return res, nil
+		}
+		p.blame(t, r, err)
+		if !errors.As(err, new(*dialError)) || r.Context().Err() != nil || try >= p.service.retries || try+1 >= len(p.targets) {
+			return nil, err
+		}
+	}
+}
+
+// pick is the next target that is in and was not tried; when all are out, the next that was not tried: the last target is never ejected.
+func (p *pool) pick(first int, tried uint64) int {
+	n := len(p.targets)
+	for _, any := range []bool{false, true} {
+		for k := range n {
+			i := (first + k) % n
+			if tried&(1<<min(i, 63)) == 0 && (any || !p.targets[i].out.Load()) {
+				return i
+			}
+		}
+	}
+	return first % n
+}
+
+// blame counts a failure against a target, unless it was the client's.
+func (p *pool) blame(t *address, r *http.Request, err error) {
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+	limits := p.service.upstream.passive
+	switch {
+	case x != nil && x.body != nil && (x.body.over.Load() || !x.body.ended.Load() && !errors.As(err, new(*dialError))):
+		// The client has not sent all of its body: the target may have waited for it, or refused it.
+	case late(r.Context()):
+		if n := t.timeouts.Add(1); limits.timeouts > 0 && int(n) >= limits.timeouts {
+			p.set(t, false, "it answered too late")
+		}
+	case r.Context().Err() != nil:
+	default:
+		if n := t.broken.Add(1); limits.tcp > 0 && int(n) >= limits.tcp {
+			p.set(t, false, err.Error())
+		}
+	}
+}
+
+// set puts a target in or out.
+func (p *pool) set(t *address, in bool, why string) {
+	if t.out.CompareAndSwap(in, !in) {
+		p.g.log.Warn("a target changed", "service", p.service.name, "target", t.name, "healthy", in, "reason", why)
+	}
+}
+
+// copies lends the proxy its buffers.
+type copies struct{}
+
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
+func (copies) Get() []byte  { return *copyBuffers.Get().(*[]byte) }
+func (copies) Put(b []byte) { copyBuffers.Put(&b) }
