@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,10 +71,18 @@ func migrate(ctx context.Context, db *sql.DB, all []Migration) error {
 	return nil
 }
 
+// Digest names the state that the files lead to.
+func (m Migration) Digest() (string, error) {
+	s, err := newStep(m)
+	return s.digest, err
+}
+
+const mark = "tulifo migrations "
+
 type step struct {
 	Migration
-	files []string
-	mark  string // names the state that the files lead to; kept as the comment of the version table
+	files  []string
+	digest string // kept in the schema's comment
 }
 
 // pending are the migrations whose schema does not stand where the files lead.
@@ -108,7 +117,7 @@ func pending(ctx context.Context, db *sql.DB, all []Migration) ([]step, error) {
 	}
 	var todo []step
 	for _, s := range steps {
-		if marks[[2]string{s.Schema, s.Table}] != s.mark {
+		if marks[[2]string{s.Schema, s.Table}] != mark+s.digest {
 			todo = append(todo, s)
 		}
 	}
@@ -134,7 +143,7 @@ func newStep(m Migration) (step, error) {
 		}
 		fmt.Fprintf(sum, "%s %d\n%s", path.Base(f), len(raw), raw)
 	}
-	return step{Migration: m, files: files, mark: fmt.Sprintf("tulifo migrations %x", sum.Sum(nil))}, nil
+	return step{Migration: m, files: files, digest: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 func (s step) up(ctx context.Context, db *sql.DB) error {
@@ -160,7 +169,7 @@ func (s step) up(ctx context.Context, db *sql.DB) error {
 	if len(s.files) == 0 {
 		return nil
 	}
-	_, err := db.ExecContext(ctx, "COMMENT ON TABLE "+pgx.Identifier{s.Schema, s.Table}.Sanitize()+" IS '"+s.mark+"'")
+	_, err := db.ExecContext(ctx, "COMMENT ON TABLE "+pgx.Identifier{s.Schema, s.Table}.Sanitize()+" IS '"+mark+s.digest+"'")
 	return err
 }
 
