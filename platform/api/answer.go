@@ -14,6 +14,7 @@ import (
 // File is an answer that is not JSON.
 type File struct {
 	ContentType string
+	Status      int    // 0: the operation's
 	Name        string // offered for saving; empty for a page
 	Inline      bool   // shown rather than saved
 	Body        []byte
@@ -125,6 +126,9 @@ func (f File) reply(status int) reply {
 	}
 	for name, values := range f.Headers {
 		h[name] = values
+	}
+	if f.Status != 0 {
+		status = f.Status
 	}
 	return reply{status, h, f.Body}
 }

@@ -21,6 +21,19 @@ const (
 	hostPrefix    = "__Host-"
 )
 
+// signedInByCookie says whether a browser sends one of the tokens by itself: the refresh cookie outlives the access cookie.
+func signedInByCookie(req *http.Request) bool {
+	if _, ok := accessCookie(req); ok {
+		return true
+	}
+	for _, name := range []string{hostPrefix + RefreshCookie, RefreshCookie} {
+		if _, err := req.Cookie(name); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 func accessCookie(req *http.Request) (string, bool) {
 	for _, name := range []string{hostPrefix + AccessCookie, AccessCookie} {
 		if c, err := req.Cookie(name); err == nil {

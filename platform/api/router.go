@@ -95,7 +95,7 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 		r.account(out, req, began)
 	}()
-	if _, ok := accessCookie(req); ok && req.Header.Get("Authorization") == "" {
+	if signedInByCookie(req) && req.Header.Get("Authorization") == "" {
 		if err := r.csrf.Check(req); err != nil {
 			WriteError(out, req, errs.Coded(errs.Forbidden, "cross_origin", "This request came from another site, so it was refused."))
 			return

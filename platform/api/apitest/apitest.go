@@ -21,10 +21,11 @@ import (
 
 // Options say what is served.
 type Options struct {
-	Service  string // the default is test
-	Register func(*api.Router)
-	DB       *postgres.DB // for api.Once
-	Keys     *token.Keys  // the default is Keys(t)
+	Service     string // the default is test
+	Register    func(*api.Router)
+	DB          *postgres.DB       // for api.Once
+	Keys        *token.Keys        // the default is Keys(t)
+	Revocations *token.Revocations // the default knows of none
 }
 
 // Server is a service behind its router.
@@ -54,7 +55,10 @@ func New(t testing.TB, o Options) *Server {
 	if o.Keys == nil {
 		o.Keys = Keys(t)
 	}
-	s := &Server{Keys: o.Keys, Revocations: token.NewRevocations(), t: t}
+	if o.Revocations == nil {
+		o.Revocations = token.NewRevocations()
+	}
+	s := &Server{Keys: o.Keys, Revocations: o.Revocations, t: t}
 	s.Router = api.NewRouter(api.Options{Service: o.Service, Keys: o.Keys, Revocations: s.Revocations, DB: o.DB, Metrics: obs.NewMetrics(o.Service)})
 	o.Register(s.Router)
 	s.Router.SetReady(true)
