@@ -1,0 +1,464 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tulifo/platform/api/apitest"
+	"tulifo/platform/audit"
+	"tulifo/platform/clock"
+	"tulifo/platform/outbox"
+	"tulifo/platform/postgres"
+	"tulifo/platform/postgres/pgtest"
+	"tulifo/platform/token"
+	"tulifo/services/auth"
+)
+
+const password = "a long walk in the rain"
+
+// world is the service on a database of its own, with a system time that the test moves.
+type world struct {
+	*apitest.Server
+	t     *testing.T
+	db    *postgres.DB
+	auth  *auth.Service
+	ahead atomic.Int64
+}
+
+func start(t *testing.T, change ...func(*auth.Config)) *world {
+	t.Helper()
+	t.Parallel()
+	w := &world{t: t}
+	url := pgtest.Database(t, auth.Migration(), outbox.Migration("tulifo_auth"), audit.Migration("tulifo_auth"))
+	w.db = pgtest.Open(t, url, "tulifo_auth")
+	cfg := auth.Config{
+		PublicURL: "http://tulifo.test", RefreshSecret: strings.Repeat("test-refresh-", 3), BcryptCost: 4,
+		HashQueue: 64, DeviceFailures: 5, OthersFailures: 10, IPFailures: 30,
+		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	keys, revoked := apitest.Keys(t), token.NewRevocations()
+	w.auth = auth.New(w.db, clock.System, keys, revoked, cfg)
+	w.Server = apitest.New(t, apitest.Options{Service: "auth", Register: w.auth.Routes, DB: w.db, Keys: keys, Revocations: revoked})
+	return w
+}
+
+func (w *world) pass(d time.Duration) { w.ahead.Add(int64(d)) }
+
+type session struct {
+	User         auth.User
+	AccessToken  string
+	RefreshToken string
+	ExpiresIn    int
+	cookies      http.Header
+}
+
+func (w *world) register(email string) session {
+	w.t.Helper()
+	return w.session(w.Call(apitest.Call{What: "register", Path: "/api/auth/register", Status: 201, Body: map[string]string{
+		"email": email, "password": password, "name": "Ada Lovelace", "role": "worker",
+	}}))
+}
+
+func (w *world) session(a apitest.Answer) session {
+	w.t.Helper()
+	s := session{cookies: a.Header}
+	a.Data(&s)
+	return s
+}
+
+// login signs in and answers whatever comes; device is a device cookie or empty.
+func (w *world) login(email, pass, device string) apitest.Answer {
+	h := map[string]string{}
+	if device != "" {
+		h["Cookie"] = "tulifo_device=" + device
+	}
+	return w.Do(apitest.Call{What: "login", Path: "/api/auth/login", Header: h, Body: map[string]string{"email": email, "password": pass}})
+}
+
+func (w *world) refresh(tok string) apitest.Answer {
+	return w.Do(apitest.Call{What: "refresh", Path: "/api/auth/refresh", Body: map[string]string{"refreshToken": tok}})
+}
+
+func (w *world) service(what, method, path string, body any, status int) apitest.Answer {
+	w.t.Helper()
+	return w.Call(apitest.Call{What: what, As: w.ServiceToken("user", "auth"), Method: method, Path: path, Body: body, Status: status})
+}
+
+// events are the data of what was told of a type, in order.
+func (w *world) events(kind string) []map[string]any {
+	w.t.Helper()
+	rows, err := postgres.All[string](w.t.Context(), w.db, `SELECT data::text FROM outbox WHERE type = $1 ORDER BY seq`, kind)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out := make([]map[string]any, len(rows))
+	for i, raw := range rows {
+		if err := json.Unmarshal([]byte(raw), &out[i]); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func (w *world) count(sql string, args ...any) int64 {
+	w.t.Helper()
+	n, err := postgres.One[int64](w.t.Context(), w.db, sql, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// link is the path of the newest link of a purpose, as notification would ask for it.
+func (w *world) link(purpose string) string {
+	w.t.Helper()
+	id, err := postgres.One[uuid.UUID](w.t.Context(), w.db, `SELECT id FROM links WHERE purpose = $1 ORDER BY id DESC LIMIT 1`, purpose)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var l auth.LinkURL
+	w.service("the link of a mail", "GET", "/api/auth/links/"+id.String()+"/url", nil, 200).Data(&l)
+	path, ok := strings.CutPrefix(l.URL, "http://tulifo.test")
+	if !ok || l.Purpose != purpose {
+		w.t.Fatalf("link %+v, want one of %s at PUBLIC_URL", l, purpose)
+	}
+	return path
+}
+
+// clean fails the test when an invariant does not hold.
+func (w *world) clean() {
+	w.t.Helper()
+	if err := audit.Flush(w.t.Context(), w.db); err != nil {
+		w.t.Error(err)
+	}
+	breaches, err := w.auth.Check(w.t.Context())
+	if err != nil || len(breaches) > 0 {
+		w.t.Errorf("check: %v %v", breaches, err)
+	}
+}
+
+// together runs fn n times at once.
+func together(n int, fn func(i int)) {
+	var ready, all sync.WaitGroup
+	ready.Add(1)
+	for i := range n {
+		all.Go(func() {
+			ready.Wait()
+			fn(i)
+		})
+	}
+	ready.Done()
+	all.Wait()
+}
+
+func cookie(h http.Header, name string) *http.Cookie {
+	for _, line := range h.Values("Set-Cookie") {
+		if c, err := http.ParseSetCookie(line); err == nil && c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func TestRegister(t *testing.T) {
+	w := start(t)
+	s := w.register("Ada@Example.com")
+	if s.User.Email != "Ada@Example.com" || s.User.Role != "worker" || s.User.EmailVerified || s.ExpiresIn != 900 {
+		t.Errorf("registered %+v", s)
+	}
+	w.Call(apitest.Call{What: "me", As: s.AccessToken, Path: "/api/auth/me", Status: 200, Has: `"email":"Ada@Example.com"`, HasNot: "$2a$"})
+	if e := w.events("user.created"); len(e) != 1 || e[0]["userId"] != s.User.ID.String() || e[0]["linkId"] == uuid.Nil.String() {
+		t.Errorf("events %v", e)
+	}
+	with := func(change map[string]any) map[string]any {
+		body := map[string]any{"email": "new@example.com", "password": password, "name": "New", "role": "client"}
+		for k, v := range change {
+			if body[k] = v; v == nil {
+				delete(body, k)
+			}
+		}
+		return body
+	}
+	for _, c := range []apitest.Call{
+		{What: "the same address in another case", Body: with(map[string]any{"email": "ada@EXAMPLE.com"}), Status: 409, Has: "email_taken"},
+		{What: "admin cannot be registered", Body: with(map[string]any{"role": "admin"}), Status: 422, Has: "role"},
+		{What: "nor support", Body: with(map[string]any{"role": "support"}), Status: 422},
+		{What: "a role is needed", Body: with(map[string]any{"role": nil}), Status: 422},
+		{What: "no field of the server's", Body: with(map[string]any{"emailVerified": true}), Status: 422},
+		{What: "no address", Body: with(map[string]any{"email": "ada"}), Status: 422, Has: "email", HasNot: `"ada"`},
+		{What: "an address with a line break", Body: with(map[string]any{"email": "a@b.example\r\nBcc: c@d.example"}), Status: 422},
+		{What: "an address with a zero byte", Body: with(map[string]any{"email": "a\x00@b.example"}), Status: 422},
+		{What: "an address that looks like another", Body: with(map[string]any{"email": "\u212a@b.example"}), Status: 422},
+		{What: "a name with a zero byte", Body: with(map[string]any{"name": "a\x00b"}), Status: 422},
+		{What: "a blank name", Body: with(map[string]any{"name": "   "}), Status: 422},
+		{What: "seven characters", Body: with(map[string]any{"password": "äöüäöü1"}), Status: 422, Has: "at least 8 characters"},
+		{What: "73 bytes", Body: with(map[string]any{"password": strings.Repeat("x1", 36) + "y"}), Status: 422, Has: "at most 72 bytes", HasNot: "x1x1"},
+		{What: "37 characters of 74 bytes", Body: with(map[string]any{"password": strings.Repeat("äß", 18) + "ö"}), Status: 422, Has: "at most 72 bytes"},
+		{What: "a common password", Body: with(map[string]any{"password": "PassWord1"}), Status: 422, Has: "first that anybody"},
+		{What: "the address", Body: with(map[string]any{"password": "NEW@example.com"}), Status: 422, Has: "first that anybody"},
+		{What: "no JSON", Body: "{", Status: 400},
+		{What: "not an object", Body: "[]", Status: 422},
+		{What: "72 bytes are fine", Body: with(map[string]any{"password": strings.Repeat("x1", 36)}), Status: 201},
+		{What: "spaces are part of it", Body: with(map[string]any{"email": "sp@example.com", "password": "  spaced out  "}), Status: 201},
+	} {
+		c.Path = "/api/auth/register"
+		w.Call(c)
+	}
+	if a := w.login("sp@example.com", "spaced out", ""); a.Status != 401 {
+		t.Errorf("trimmed password: %d", a.Status)
+	}
+	if a := w.login("SP@example.com", "  spaced out  ", ""); a.Status != 200 {
+		t.Errorf("its own password, address in another case: %d", a.Status)
+	}
+	w.clean()
+}
+
+func TestRegisterOneAddressAtOnce(t *testing.T) {
+	w := start(t)
+	var created, taken atomic.Int32
+	together(16, func(int) {
+		switch a := w.Do(apitest.Call{Path: "/api/auth/register", Body: map[string]string{"email": "one@example.com", "password": password, "name": "One", "role": "client"}}); a.Status {
+		case 201:
+			created.Add(1)
+		case 409:
+			taken.Add(1)
+		default:
+			t.Errorf("answered %d: %s", a.Status, a.Body)
+		}
+	})
+	if created.Load() != 1 || taken.Load() != 15 {
+		t.Errorf("%d created, %d taken", created.Load(), taken.Load())
+	}
+	w.clean()
+}
+
+func TestLogin(t *testing.T) {
+	w := start(t)
+	s := w.register("ada@example.com")
+	for _, c := range []struct {
+		what, email, pass string
+		status            int
+	}{
+		{"the right one", "ada@example.com", password, 200},
+		{"a wrong one", "ada@example.com", "something else", 401},
+		{"nobody's address", "eve@example.com", password, 401},
+		{"an empty one", "ada@example.com", "", 401},
+		{"more than bcrypt reads", "ada@example.com", strings.Repeat("x", 73), 422},
+		{"not an address", "' OR 1=1 --", password, 422},
+		{"an empty one of nobody", "eve@example.com", "", 401},
+	} {
+		if a := w.login(c.email, c.pass, ""); a.Status != c.status {
+			t.Errorf("%s: %d, want %d: %s", c.what, a.Status, c.status, a.Body)
+		}
+	}
+	for _, tok := range []string{s.RefreshToken, "e30.e30.", "eyJhbGciOiJub25lIn0." + strings.Split(s.AccessToken, ".")[1] + ".", w.ServiceToken("user", "auth"), w.ServiceToken("user", "booking")} {
+		if a := w.Do(apitest.Call{Path: "/api/auth/me", As: tok}); a.Status != 401 && a.Status != 403 {
+			t.Errorf("token %.12s… let in: %d", tok, a.Status)
+		}
+	}
+	if a := w.refresh(s.AccessToken); a.Status != 401 {
+		t.Errorf("access token as refresh token: %d", a.Status)
+	}
+	w.clean()
+}
+
+// Known and unknown addresses must not be told apart by what is answered or by the work that is done.
+func TestEnumeration(t *testing.T) {
+	w := start(t, func(c *auth.Config) { c.IPFailures = 1000 })
+	w.register("ada@example.com")
+	ask := func(path, email string, body map[string]string) (apitest.Answer, int64) {
+		body["email"] = email
+		var a apitest.Answer
+		n := pgtest.Trips(w.db, func() { a = w.Do(apitest.Call{Path: path, Body: body}) })
+		return a, n
+	}
+	for _, path := range []string{"/api/auth/login", "/api/auth/forgot-password", "/api/auth/verify-email"} {
+		body := map[string]string{}
+		if path == "/api/auth/login" {
+			body["password"] = "not the right one"
+		}
+		for range 14 { // beyond the limits of login and mail
+			known, n := ask(path, "ada@example.com", body)
+			unknown, m := ask(path, "eve@example.com", body)
+			if known.Status != unknown.Status || n != m || n > 2 {
+				t.Errorf("%s: %d in %d trips for a known address, %d in %d for an unknown one", path, known.Status, n, unknown.Status, m)
+			}
+			strip := func(a apitest.Answer) string {
+				var v map[string]any
+				json.Unmarshal(a.Body, &v)
+				delete(v, "requestId")
+				raw, _ := json.Marshal(v)
+				return string(raw)
+			}
+			if strip(known) != strip(unknown) {
+				t.Errorf("%s: %s and %s", path, known.Body, unknown.Body)
+			}
+		}
+	}
+}
+
+func TestLoginTrips(t *testing.T) {
+	w := start(t)
+	s := w.register("ada@example.com")
+	for _, c := range []struct {
+		what string
+		most int64
+		fn   func()
+	}{
+		{"a login", 2, func() { w.login("ada@example.com", password, "") }},
+		{"a failed login", 2, func() { w.login("ada@example.com", "wrong", "") }},
+		{"a refresh", 1, func() { s = w.session(w.refresh(s.RefreshToken)) }},
+		{"me", 1, func() { w.Do(apitest.Call{As: s.AccessToken, Path: "/api/auth/me"}) }},
+		{"devices", 1, func() { w.Do(apitest.Call{As: s.AccessToken, Path: "/api/auth/sessions"}) }},
+		{"logout", 2, func() { w.Do(apitest.Call{As: s.AccessToken, Method: "POST", Path: "/api/auth/logout"}) }},
+	} {
+		if n := pgtest.Trips(w.db, c.fn); n > c.most {
+			t.Errorf("%s: %d round trips, want at most %d", c.what, n, c.most)
+		}
+	}
+}
+
+func TestSuspension(t *testing.T) {
+	w := start(t)
+	s := w.register("ada@example.com")
+	id := s.User.ID.String()
+	w.service("an account for a neighbour", "GET", "/api/auth/users/"+id, nil, 200)
+	w.service("of nobody", "GET", "/api/auth/users/"+uuid.NewString(), nil, 404)
+	w.Call(apitest.Call{What: "not for people", As: w.Token("admin", uuid.New()), Path: "/api/auth/users/" + id, Status: 403})
+	w.Call(apitest.Call{What: "nor suspend", As: w.Token("admin", uuid.New()), Path: "/api/auth/users/" + id + "/suspend", Body: map[string]string{"reason": "spam"}, Status: 403})
+	w.service("a reason is needed", "POST", "/api/auth/users/"+id+"/suspend", map[string]string{"reason": " "}, 422)
+	for range 2 {
+		w.service("suspend, twice the same", "POST", "/api/auth/users/"+id+"/suspend", map[string]string{"reason": "spam"}, 200)
+	}
+	w.Call(apitest.Call{What: "the access token ends at once", As: s.AccessToken, Path: "/api/auth/me", Status: 401})
+	if a := w.refresh(s.RefreshToken); a.Status != 401 {
+		t.Errorf("refresh of the suspended: %d", a.Status)
+	}
+	if a := w.login("ada@example.com", password, ""); a.Status != 403 || !strings.Contains(string(a.Body), "suspended") {
+		t.Errorf("login of the suspended: %d %s", a.Status, a.Body)
+	}
+	if a := w.login("ada@example.com", "wrong one", ""); a.Status != 401 {
+		t.Errorf("wrong password of the suspended: %d", a.Status)
+	}
+	w.service("reinstate", "POST", "/api/auth/users/"+id+"/reinstate", nil, 200)
+	if a := w.login("ada@example.com", password, ""); a.Status != 200 {
+		t.Errorf("login of the reinstated: %d %s", a.Status, a.Body)
+	}
+	if n := len(w.events("user.suspended")); n != 1 {
+		t.Errorf("user.suspended told %d times", n)
+	}
+	if n := len(w.events("user.reinstated")); n != 1 {
+		t.Errorf("user.reinstated told %d times", n)
+	}
+	var r []token.Revoked
+	w.service("revocations for neighbours", "GET", "/api/auth/revocations", nil, 200).Data(&r)
+	if len(r) != 1 || !r[0].Until.After(time.Now().Add(token.AccessLife)) {
+		t.Errorf("revocations %v", r)
+	}
+	w.service("none since later", "GET", "/api/auth/revocations?since="+time.Now().Add(time.Minute).UTC().Format(time.RFC3339), nil, 200).Data(&r)
+	if len(r) != 0 {
+		t.Errorf("revocations since later %v", r)
+	}
+	w.service("no time", "GET", "/api/auth/revocations?since=yesterday", nil, 422)
+	w.clean()
+}
+
+// A sign-in that races a suspension or a new password must not outlive it.
+func TestSuspensionRacesLogin(t *testing.T) {
+	w := start(t, func(c *auth.Config) { c.OthersFailures, c.IPFailures = 1000, 1000 })
+	s := w.register("ada@example.com")
+	for range 10 {
+		together(9, func(i int) {
+			if i == 4 {
+				if _, err := w.auth.Suspend(context.Background(), "", s.User.ID, "spam"); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if a := w.login("ada@example.com", password, ""); a.Status != 200 && a.Status != 403 && a.Status != 401 {
+				t.Errorf("login: %d %s", a.Status, a.Body)
+			}
+		})
+		if n := w.count(`SELECT count(*) FROM sessions WHERE revoked_at IS NULL`); n != 0 {
+			t.Fatalf("%d live sessions of a suspended user", n)
+		}
+		if _, err := w.auth.Reinstate(context.Background(), "", s.User.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.clean()
+}
+
+func TestOperator(t *testing.T) {
+	w := start(t)
+	ctx := t.Context()
+	admin, err := w.auth.CreateAdmin(ctx, "root@example.com", "Root", "admin", password)
+	if err != nil || !admin.EmailVerified {
+		t.Fatalf("%+v %v", admin, err)
+	}
+	for what, create := range map[string]func() error{
+		"the address again": func() error {
+			_, err := w.auth.CreateAdmin(ctx, "ROOT@example.com", "Root", "admin", password)
+			return err
+		},
+		"a worker": func() error { _, err := w.auth.CreateAdmin(ctx, "w@example.com", "W", "worker", password); return err },
+		"a weak password": func() error {
+			_, err := w.auth.CreateAdmin(ctx, "w@example.com", "W", "admin", "password1")
+			return err
+		},
+		"role service":  func() error { return w.auth.ChangeRole(ctx, admin.ID, "service") },
+		"nobody's role": func() error { return w.auth.ChangeRole(ctx, uuid.New(), "admin") },
+	} {
+		if create() == nil {
+			t.Errorf("%s was accepted", what)
+		}
+	}
+	s := w.session(w.login("root@example.com", password, ""))
+	if s.User.Role != "admin" {
+		t.Errorf("signed in as %+v", s.User)
+	}
+	if err := w.auth.ChangeRole(ctx, admin.ID, "support"); err != nil {
+		t.Fatal(err)
+	}
+	w.Call(apitest.Call{What: "a token of the old role", As: s.AccessToken, Path: "/api/auth/me", Status: 401})
+	if s := w.session(w.login("root@example.com", password, "")); s.User.Role != "support" {
+		t.Errorf("signed in as %+v", s.User)
+	}
+	if e := w.events("user.role_changed"); len(e) != 1 || e[0]["role"] != "support" {
+		t.Errorf("events %v", e)
+	}
+
+	hash, err := w.auth.Hash(ctx, "for all of the demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var crowd []auth.SeedUser
+	for range 450 {
+		id := uuid.New()
+		crowd = append(crowd, auth.SeedUser{ID: id, Email: id.String() + "@demo.example", Name: "Somebody", Role: "worker", Verified: true})
+	}
+	if err := w.auth.Seed(ctx, crowd, hash); err != nil {
+		t.Fatal(err)
+	}
+	if s := w.session(w.login(crowd[449].Email, "for all of the demo", "")); s.User.ID != crowd[449].ID {
+		t.Errorf("signed in as %+v", s.User)
+	}
+	if n := len(w.events("user.created")); n != 451 {
+		t.Errorf("user.created told %d times", n)
+	}
+	w.clean()
+}

@@ -1,0 +1,165 @@
+package auth
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"tulifo/event"
+	"tulifo/platform/audit"
+	"tulifo/platform/errs"
+	"tulifo/platform/outbox"
+	"tulifo/platform/postgres"
+	"tulifo/platform/token"
+)
+
+var (
+	wrong        = errs.Coded(errs.Unauthorized, "invalid_credentials", "The e-mail address or the password is not right.")
+	lockedUp     = errs.Coded(errs.Forbidden, "suspended", "This account is suspended. Write to support.")
+	wrongCurrent = errs.Coded(errs.Forbidden, "wrong_password", "The current password is not right.")
+)
+
+// Login signs somebody in. It makes two round trips and one hash, whoever asks, and one and none when there were too many attempts before.
+// Unauthorized: address or password are wrong, and which of them is not said. Forbidden: the account is suspended. TooMany: too many
+// attempts, or too many passwords being checked.
+func (s *Service) Login(ctx context.Context, from visitor, email, password string) (Session, error) {
+	email, err := address("email", email)
+	if err != nil {
+		return Session{}, err
+	}
+	if err := tooLong("password", password); err != nil {
+		return Session{}, err
+	}
+	m := s.loginMeter(from, email)
+	user, full, err := attemptByEmail(ctx, s.db, m, email, s.now())
+	if err != nil {
+		return Session{}, err
+	}
+	if err := m.refusal(full, s.now()); err != nil {
+		s.logins.WithLabelValues("refused").Inc()
+		return Session{}, err
+	}
+	right, err := s.hashes.matches(ctx, user.PasswordHash, password)
+	switch {
+	case err != nil:
+		s.forgiven(ctx, m)
+		return Session{}, err
+	case !right:
+		s.logins.WithLabelValues("wrong").Inc()
+		return Session{}, orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: user.ID, Detail: detail("ip", from.ip.String())}), wrong)
+	case user.Status != active:
+		s.logins.WithLabelValues("suspended").Inc()
+		return Session{}, orErr(s.note(ctx, &m, audit.Entry{Actor: user.ID.String(), Action: "login.refused", Subject: user.ID, Detail: detail("ip", from.ip.String())}), lockedUp)
+	}
+	f := s.newSession(user.ID, from)
+	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
+		m.forgive(tx)
+		insertSession(tx, f.row, user.PasswordHash)
+		return audit.Add(ctx, tx, audit.Entry{Actor: user.ID.String(), Action: "login", Subject: user.ID, Detail: map[string]string{"ip": f.row.IP, "device": f.row.Device, "session": f.row.ID.String()}})
+	})
+	if changedMeanwhile(err) {
+		return Session{}, wrong.Because(err)
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	s.logins.WithLabelValues("ok").Inc()
+	return s.open(from, user.User, f)
+}
+
+// note writes an audit row alone, and forgives the attempt when it was right.
+func (s *Service) note(ctx context.Context, m *meter, e audit.Entry) error {
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		if m != nil {
+			m.forgive(tx)
+		}
+		return audit.Add(ctx, tx, e)
+	})
+}
+
+// changedMeanwhile says that the user whom a session was to be stored for is suspended, or has another password, by now: see insertSession.
+func changedMeanwhile(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "23502" && pg.ColumnName == "user_id"
+}
+
+// confirm says whether password is the caller's own. Wrong ones count as five in fifteen minutes of a known device do, by sign-in.
+// Forbidden: it is not. TooMany: too many attempts.
+func (s *Service) confirm(ctx context.Context, from visitor, by token.Caller, password string) (credentials, error) {
+	m := meter{
+		ip: counter("login ip", network(from.ip)), ipMax: s.cfg.IPFailures, window: window,
+		account: counter("confirm", by.ID.String()+by.Session.String()), accountMax: s.cfg.DeviceFailures,
+	}
+	user, full, err := attemptByID(ctx, s.db, m, by.ID, s.now())
+	if err != nil {
+		return credentials{}, err
+	}
+	if err := m.refusal(full, s.now()); err != nil {
+		return credentials{}, err
+	}
+	right, err := s.hashes.matches(ctx, user.PasswordHash, password)
+	if err != nil {
+		s.forgiven(ctx, m)
+		return credentials{}, err
+	}
+	if !right {
+		return credentials{}, orErr(s.note(ctx, nil, audit.Entry{Action: "password.wrong", Subject: by.ID, Detail: detail("ip", from.ip.String())}), wrongCurrent)
+	}
+	s.forgiven(ctx, m)
+	return user, nil
+}
+
+// ChangePassword puts another password in place of current and ends all sign-ins; the caller gets a new one.
+// Forbidden: current is not right. Invalid: the new one is not acceptable. TooMany: too many attempts.
+func (s *Service) ChangePassword(ctx context.Context, from visitor, by token.Caller, current, next string) (Session, error) {
+	if err := tooLong("currentPassword", current); err != nil {
+		return Session{}, err
+	}
+	user, err := account(ctx, s.db, by.ID)
+	if err != nil {
+		return Session{}, err
+	}
+	if err := acceptable("newPassword", next, user.Email); err != nil {
+		return Session{}, err
+	}
+	before, err := s.confirm(ctx, from, by, current)
+	if err != nil {
+		return Session{}, err
+	}
+	hash, err := s.hashes.hash(ctx, next)
+	if err != nil {
+		return Session{}, err
+	}
+	f := s.newSession(by.ID, from)
+	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
+		if err := swapPassword(ctx, tx, by.ID, before.PasswordHash, hash, s.clock.Now()); err != nil {
+			return err
+		}
+		if err := s.passwordChanged(ctx, tx, by.ID, "password.changed"); err != nil {
+			return err
+		}
+		insertSession(tx, f.row, hash)
+		return nil
+	})
+	if changedMeanwhile(err) {
+		return Session{}, lockedUp.Because(err)
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	return s.open(from, user.User, f)
+}
+
+// passwordChanged is what follows a new password: all sign-ins end, pending resets are void, and everybody is told.
+func (s *Service) passwordChanged(ctx context.Context, tx postgres.Tx, user uuid.UUID, action string) error {
+	if err := s.revoke(ctx, tx, user, nil); err != nil {
+		return err
+	}
+	voidLinks(tx, user, []string{reset}, s.now())
+	if err := outbox.Add(ctx, tx, user, event.UserPasswordChanged{UserID: user}); err != nil {
+		return err
+	}
+	return audit.Add(ctx, tx, audit.Entry{Actor: user.String(), Action: action, Subject: user})
+}
