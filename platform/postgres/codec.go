@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,89 +27,48 @@ func registerTypes(m *pgtype.Map) {
 	m.RegisterDefaultPgType([]uuid.UUID(nil), "_uuid")
 	m.RegisterDefaultPgType([]*uuid.UUID(nil), "_uuid")
 
-	m.TryWrapEncodePlanFuncs = append([]pgtype.TryWrapEncodePlanFunc{encodeUUID}, m.TryWrapEncodePlanFuncs...)
-	m.TryWrapScanPlanFuncs = append([]pgtype.TryWrapScanPlanFunc{scanUUID}, m.TryWrapScanPlanFuncs...)
 }
 
+// uuidCodec moves the sixteen bytes of a uuid.UUID; what it does not know is left to pgx.
 type uuidCodec struct{ pgtype.UUIDCodec }
 
-func (uuidCodec) DecodeValue(m *pgtype.Map, oid uint32, format int16, src []byte) (any, error) {
+func (c uuidCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
+	if _, ok := value.(uuid.UUID); ok && format == pgtype.BinaryFormatCode {
+		return uuidPlan{}
+	}
+	return c.UUIDCodec.PlanEncode(m, oid, format, value)
+}
+
+func (c uuidCodec) PlanScan(m *pgtype.Map, oid uint32, format int16, target any) pgtype.ScanPlan {
+	if _, ok := target.(*uuid.UUID); ok && format == pgtype.BinaryFormatCode {
+		return uuidPlan{}
+	}
+	return c.UUIDCodec.PlanScan(m, oid, format, target)
+}
+
+func (c uuidCodec) DecodeValue(m *pgtype.Map, oid uint32, format int16, src []byte) (any, error) {
+	v, err := c.UUIDCodec.DecodeValue(m, oid, format, src)
+	if b, ok := v.([16]byte); ok {
+		return uuid.UUID(b), err
+	}
+	return v, err
+}
+
+type uuidPlan struct{}
+
+func (uuidPlan) Encode(value any, buf []byte) ([]byte, error) {
+	id := value.(uuid.UUID)
+	return append(buf, id[:]...), nil
+}
+
+func (uuidPlan) Scan(src []byte, target any) error {
+	id := target.(*uuid.UUID)
 	if src == nil {
-		return nil, nil
+		return errors.New("NULL does not fit uuid.UUID; use *uuid.UUID")
 	}
-	var id uuid.UUID
-	err := m.Scan(oid, format, src, &id)
-	return id, err
-}
-
-type uuidValue uuid.UUID
-
-func (v uuidValue) UUIDValue() (pgtype.UUID, error) { return pgtype.UUID{Bytes: v, Valid: true}, nil }
-
-func (v *uuidValue) ScanUUID(from pgtype.UUID) error {
-	if !from.Valid {
-		*v = uuidValue{}
-		return errors.New("NULL cannot be scanned into uuid.UUID; use *uuid.UUID")
+	if len(src) != len(id) {
+		return fmt.Errorf("a uuid of %d bytes", len(src))
 	}
-	*v = from.Bytes
+	copy(id[:], src)
 	return nil
-}
-
-type nullUUID uuid.NullUUID
-
-func (v nullUUID) UUIDValue() (pgtype.UUID, error) {
-	return pgtype.UUID{Bytes: v.UUID, Valid: v.Valid}, nil
-}
-
-func (v *nullUUID) ScanUUID(from pgtype.UUID) error {
-	*v = nullUUID{UUID: from.Bytes, Valid: from.Valid}
-	return nil
-}
-
-func encodeUUID(value any) (pgtype.WrappedEncodePlanNextSetter, any, bool) {
-	switch v := value.(type) {
-	case uuid.UUID:
-		return &encodeWrapped{}, uuidValue(v), true
-	case uuid.NullUUID:
-		return &encodeWrapped{}, nullUUID(v), true
-	}
-	return nil, nil, false
-}
-
-func scanUUID(target any) (pgtype.WrappedScanPlanNextSetter, any, bool) {
-	switch v := target.(type) {
-	case *uuid.UUID:
-		return &scanWrapped{}, (*uuidValue)(v), true
-	case *uuid.NullUUID:
-		return &scanWrapped{}, (*nullUUID)(v), true
-	}
-	return nil, nil, false
-}
-
-type encodeWrapped struct{ next pgtype.EncodePlan }
-
-func (p *encodeWrapped) SetNext(next pgtype.EncodePlan) { p.next = next }
-
-func (p *encodeWrapped) Encode(value any, buf []byte) ([]byte, error) {
-	switch v := value.(type) {
-	case uuid.UUID:
-		value = uuidValue(v)
-	case uuid.NullUUID:
-		value = nullUUID(v)
-	}
-	return p.next.Encode(value, buf)
-}
-
-type scanWrapped struct{ next pgtype.ScanPlan }
-
-func (p *scanWrapped) SetNext(next pgtype.ScanPlan) { p.next = next }
-
-func (p *scanWrapped) Scan(src []byte, target any) error {
-	switch v := target.(type) {
-	case *uuid.UUID:
-		target = (*uuidValue)(v)
-	case *uuid.NullUUID:
-		target = (*nullUUID)(v)
-	}
-	return p.next.Scan(src, target)
 }

@@ -1,0 +1,130 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"tulifo/platform/errs"
+	"tulifo/platform/postgres"
+	"tulifo/platform/postgres/pgtest"
+)
+
+// services are migrations of nine schemas that all name their tables alike.
+func services(more string) []postgres.Migration {
+	var all []postgres.Migration
+	for i := range 9 {
+		files := fstest.MapFS{"0001_things.sql": {Data: []byte(`-- +goose Up
+CREATE TABLE things (
+	id int PRIMARY KEY,
+	during tstzrange NOT NULL,
+	EXCLUDE USING gist (id WITH =, during WITH &&)
+);`)}}
+		if more != "" {
+			files["0002_more.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + more)}
+		}
+		all = append(all, postgres.Migration{Schema: fmt.Sprintf("tulifo_%d-quoted", i), FS: files})
+	}
+	return all
+}
+
+func TestManyMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	url, ctx := pgtest.Database(t), within(t, time.Minute)
+	for _, all := range [][]postgres.Migration{services(""), services("ALTER TABLE things ADD COLUMN name text;")} {
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if err := postgres.Migrate(ctx, url, all...); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	for _, m := range services("") {
+		db := pgtest.Open(t, url, m.Schema)
+		if _, err := db.Exec(ctx, "INSERT INTO things (id, during, name) VALUES (1, '[2026-01-01, 2026-01-02)', 'x')"); err != nil {
+			t.Error(err)
+		}
+	}
+	began := time.Now()
+	if err := postgres.Migrate(ctx, url, services("ALTER TABLE things ADD COLUMN name text;")...); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(began); took > 500*time.Millisecond {
+		t.Errorf("with nothing to do it took %v", took)
+	}
+}
+
+func TestFailedMigrationIsRepeatedWhenItIsRight(t *testing.T) {
+	t.Parallel()
+	url, ctx := pgtest.Database(t), within(t, time.Minute)
+	if err := postgres.Migrate(ctx, url, services("ALTER TABLE nothing ADD COLUMN name text;")...); err == nil {
+		t.Fatal("a wrong migration was applied")
+	}
+	if err := postgres.Migrate(ctx, url, services("ALTER TABLE things ADD COLUMN name text;")...); err != nil {
+		t.Fatal(err)
+	}
+	if err := postgres.Migrate(ctx, "postgres://tulifo@/tulifo?host="+t.TempDir(), services("")...); errs.KindOf(err) != errs.Unavailable {
+		t.Errorf("no server: %v", err)
+	}
+}
+
+func TestTwoMigrationsOfOneSchema(t *testing.T) {
+	t.Parallel()
+	url, ctx := pgtest.Database(t), within(t, time.Minute)
+	first := postgres.Migration{Schema: "tulifo_both", FS: fstest.MapFS{"0001_a.sql": {Data: []byte("-- +goose Up\nCREATE TABLE a (id int);")}}}
+	second := postgres.Migration{Schema: "tulifo_both", Table: "second_version", FS: fstest.MapFS{"0001_b.sql": {Data: []byte("-- +goose Up\nCREATE TABLE b (id int);")}}}
+	for range 2 {
+		if err := postgres.Migrate(ctx, url, first, second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db := pgtest.Open(t, url, "tulifo_both")
+	if _, err := db.Exec(ctx, "INSERT INTO a SELECT id FROM b"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A role named like a schema works in that schema and sees no other.
+func TestRoleOfASchema(t *testing.T) {
+	t.Parallel()
+	url, ctx := pgtest.Database(t), within(t, time.Minute)
+	own := postgres.Migration{Schema: "tulifo_roletest", FS: pets.FS}
+	if err := runSQL(t, url, "CREATE ROLE tulifo_roletest LOGIN"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := runSQL(t, url, "DROP OWNED BY tulifo_roletest; DROP ROLE tulifo_roletest"); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := postgres.Migrate(ctx, url, own, pets); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.User = "tulifo_roletest"
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "UPDATE counters SET n = 7; DELETE FROM pets"); err != nil {
+		t.Errorf("its own schema, through the role's search_path: %v", err)
+	}
+	_, other := conn.Exec(ctx, "SELECT FROM tulifo_pets.counters")
+	_, ddl := conn.Exec(ctx, "CREATE TABLE tulifo_roletest.mine (id int)")
+	if other == nil || ddl == nil || errors.Is(other, context.DeadlineExceeded) {
+		t.Errorf("it may do more than it should: another schema %v, a new table %v", other, ddl)
+	}
+}
