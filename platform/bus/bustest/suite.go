@@ -92,6 +92,13 @@ func consume(t *testing.T, b bus.Bus, consumer string, types []string, max int, 
 	return stop
 }
 
+func known(b bus.Bus) func() bool {
+	return func() bool {
+		_, err := b.Lag(context.Background(), "reader")
+		return err == nil
+	}
+}
+
 func publish(t *testing.T, b bus.Bus, batch ...bus.Envelope) {
 	t.Helper()
 	if err := b.Publish(context.Background(), batch); err != nil {
@@ -286,10 +293,14 @@ func takeOver(t *testing.T, join func() Process) {
 	var one, two, all journal
 	stuck := make(chan struct{})
 	release := sync.OnceFunc(func() { close(stuck) })
-	t.Cleanup(release)
 	dying := make(chan struct{})
 	var once sync.Once
-	consume(t, first.Bus, "reader", []string{"a.told"}, 4, func(ctx context.Context, batch []bus.Envelope) error {
+	// What Consume answers in a process that was killed is nobody's business.
+	ctx, cancel := context.WithCancel(context.Background())
+	gone := make(chan struct{})
+	t.Cleanup(func() { cancel(); <-gone })
+	t.Cleanup(release)
+	firstFn := func(ctx context.Context, batch []bus.Envelope) error {
 		if number(t, batch[0]) >= 8 {
 			once.Do(func() { close(dying) })
 			select {
@@ -300,7 +311,12 @@ func takeOver(t *testing.T, join func() Process) {
 		}
 		_ = all.take(ctx, batch)
 		return one.take(ctx, batch)
-	})
+	}
+	go func() {
+		defer close(gone)
+		_ = first.Bus.Consume(ctx, "reader", []string{"a.told"}, 4, firstFn)
+	}()
+	until(t, "the bus knows the reader", known(first.Bus))
 	s := uuid.New()
 	publish(t, teller.Bus, envelope("a.told", s, 0))
 	one.await(t, 1)
@@ -366,10 +382,7 @@ func finishes(t *testing.T, join func() Process) {
 			return calls.take(ctx, batch)
 		})
 	}()
-	until(t, "the bus knows the reader", func() bool {
-		_, err := p.Bus.Lag(context.Background(), "reader")
-		return err == nil
-	})
+	until(t, "the bus knows the reader", known(p.Bus))
 	s := uuid.New()
 	publish(t, p.Bus, envelope("a.told", s, 0), envelope("a.told", s, 1))
 	<-began
@@ -503,10 +516,10 @@ func longBroadcast(t *testing.T, join func() Process) {
 func slowListener(t *testing.T, join func() Process) {
 	p, q := join(), join()
 	hold := make(chan struct{})
-	t.Cleanup(func() { close(hold) })
 	caught := make(chan struct{})
 	var once sync.Once
 	listen(t, q.Bus, []string{"tuning"}, func(bus.Envelope) { once.Do(func() { close(caught) }); <-hold })
+	t.Cleanup(func() { close(hold) })
 	quick := ear(t, q.Bus, "tuning", "a.told")
 	panics := 0
 	listen(t, q.Bus, []string{"tuning"}, func(bus.Envelope) { panics++; panic("bad listener") })
