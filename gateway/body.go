@@ -13,10 +13,14 @@ type body struct {
 	read  atomic.Int64
 	over  atomic.Bool
 	ended atomic.Bool
+	gone  atomic.Bool // the exchange is over, though a transport may still want to read
 }
 
 // Read fails with a MaxBytesError once more than the limit has come.
 func (b *body) Read(p []byte) (int, error) {
+	if b.gone.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	left := b.limit - b.read.Load()
 	if left < 0 || b.over.Load() {
 		return 0, &http.MaxBytesError{Limit: b.limit}

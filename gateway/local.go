@@ -47,7 +47,7 @@ func (x *exchange) call(l *Local, deadline time.Duration) {
 	r := blank.WithContext(ctx)
 	r.Method, r.URL, r.Header, r.Host = x.r.Method, x.target, x.outgoing(websocket), x.r.Host
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
-	r.RequestURI, r.RemoteAddr = x.target.RequestURI(), loopback
+	r.RemoteAddr = loopback
 	r.Body, r.ContentLength = http.NoBody, 0
 	if x.body != nil {
 		r.Body, r.ContentLength = x.body, x.r.ContentLength
@@ -55,6 +55,7 @@ func (x *exchange) call(l *Local, deadline time.Duration) {
 	if x.strip != nil {
 		x.strip(r)
 	}
+	r.RequestURI = r.URL.RequestURI()
 	func() {
 		defer func() {
 			v := recover()

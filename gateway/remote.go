@@ -105,6 +105,9 @@ func (x *exchange) forward(p *pool, deadline time.Duration) {
 	if x.strip != nil {
 		x.strip(r)
 	}
+	if x.body != nil {
+		defer x.body.gone.Store(true)
+	}
 	p.proxy.ServeHTTP(x, r)
 }
 
@@ -175,6 +178,7 @@ func late(ctx context.Context) bool { return errors.Is(context.Cause(ctx), conte
 func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 	first := p.next.Add(1)
 	var tried uint64
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
 	for try := 0; ; try++ {
 		i := p.pick(int(first), tried)
 		t := p.targets[i]
@@ -183,6 +187,9 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 		u := *r.URL
 		u.Scheme, u.Host = t.scheme, t.name
 		out.URL = &u
+		if x != nil && x.body != nil {
+			out.Body = x.body // the proxy's own wrapper cannot be read any more once a failed dial has closed it
+		}
 		res, err := p.transport.RoundTrip(&out)
 		if err == nil {
 			t.broken.Store(0)
