@@ -118,10 +118,12 @@ func reason(err error) string {
 }
 
 // due are the parked events whose time has come and that nothing of their subject is before.
-const due = `
-	FROM parked p WHERE p.next_try_at <= clock_timestamp()
-	AND NOT EXISTS (SELECT FROM parked q WHERE q.subject = p.subject AND q.seq < p.seq)
+const (
+	due   = first + ` AND p.next_try_at <= clock_timestamp()`
+	first = `
+	FROM parked p WHERE NOT EXISTS (SELECT FROM parked q WHERE q.subject = p.subject AND q.seq < p.seq)
 	AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.subject = p.subject)`
+)
 
 // running are the inboxes of this process, for Replay: *postgres.DB → *Inbox.
 var running sync.Map
@@ -173,9 +175,8 @@ func (in *Inbox) retryAll(ctx context.Context) (time.Duration, error) {
 			return retryFirst, nil
 		}
 	}
-	// Only a time still to come: what is due and held back has nothing to say about when to look.
 	next, err := postgres.One[float64](ctx, in.db, `
-		SELECT coalesce(extract(epoch FROM min(next_try_at) - clock_timestamp()), 3600)::float8 FROM parked WHERE next_try_at > clock_timestamp()`)
+		SELECT coalesce(extract(epoch FROM min(p.next_try_at) - clock_timestamp()), 3600)::float8 `+first)
 	if err != nil {
 		return 0, err
 	}
