@@ -53,6 +53,7 @@ func (t *tx) charge(r *request, pi *paymentIntent, pm *paymentMethod, c card) (c
 		Customer: pi.Customer, Description: pi.Description, Metadata: pi.Metadata, PaymentIntent: pi.ID, PaymentMethod: pm.ID,
 		MethodDetails: methodDetails{Card: pm.Card, Type: "card"}, ReceiptEmail: pi.ReceiptEmail, TransferGroup: pi.TransferGroup,
 	}
+	ch.MethodDetails.Card.DisplayBrand = "" // only payment methods have one
 	scopes := []string{under("charge", r.account, "payment_intent", pi.ID)}
 	if pi.TransferGroup != nil {
 		scopes = append(scopes, under("charge", r.account, "transfer_group", *pi.TransferGroup))

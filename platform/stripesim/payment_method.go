@@ -39,7 +39,7 @@ type address struct {
 type cardFace struct {
 	Brand        string `json:"brand"`
 	Country      string `json:"country"`
-	DisplayBrand string `json:"display_brand"`
+	DisplayBrand string `json:"display_brand,omitempty"`
 	ExpMonth     int64  `json:"exp_month"`
 	ExpYear      int64  `json:"exp_year"`
 	Funding      string `json:"funding"`
