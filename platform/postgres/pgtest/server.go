@@ -27,7 +27,8 @@ var server = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.URL("postgres"), attend(dir)
+	leash, err = attend(dir)
+	return s.URL("postgres"), err
 })
 
 func start(ctx context.Context) (*postgres.Server, string, error) {
@@ -53,21 +54,23 @@ pid=$(head -n 1 "$1/data/postmaster.pid") && kill -INT "$pid"
 n=0; while [ -e "$1/data/postmaster.pid" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
 rm -rf -- "$1"`
 
-var leash io.Closer // kept open until this process ends
+var leash io.Closer // of the server's janitor; kept open until this process ends
 
-func attend(dir string) error {
+// attend has a janitor clear away dir when the answered leash is closed or this process ends.
+func attend(dir string) (io.Closer, error) {
 	cmd := osexec.Command("sh", "-c", janitor, "sh", dir)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	leash = in
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("janitor of the test database: %w", err)
+		return nil, fmt.Errorf("janitor of the test database: %w", err)
 	}
-	return nil
+	// Its end is of no interest, but a dead child wants to be waited for.
+	go func() { _ = cmd.Wait() }()
+	return in, nil
 }
 
 // Run starts a server, runs a command with Variable set, and answers the command's exit code.
@@ -79,14 +82,16 @@ func Run(ctx context.Context, command ...string) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	if err := attend(dir); err != nil {
-		return 1, err
-	}
 	defer func() {
 		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		err = errors.Join(err, s.Stop(stop), os.RemoveAll(dir))
 	}()
+	hold, err := attend(dir)
+	if err != nil {
+		return 1, err
+	}
+	defer hold.Close()
 	cmd := osexec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), Variable+"="+s.URL("postgres"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
