@@ -1,0 +1,123 @@
+package payment
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stripe/stripe-go/v85"
+
+	"tulifo/event"
+	"tulifo/platform/outbox"
+	"tulifo/platform/postgres"
+)
+
+// chargeback is a row of chargebacks: money that a client's bank took back; ID is the rail's dispute. Who bears it is decided once, when it is taken.
+type chargeback struct {
+	ID         string
+	PaymentID  uuid.UUID
+	Amount     int64
+	FromClient int64
+	FromWorker int64
+	FromFees   int64
+	Status     string // open, won, lost
+	OpenedAt   time.Time
+	ClosedAt   *time.Time
+}
+
+func (c chargeback) burden() burden { return burden{c.FromClient, c.FromWorker, c.FromFees} }
+
+// took tells whether a dispute in this state has taken money: an inquiry has not.
+func took(s stripe.DisputeStatus) bool {
+	switch s {
+	case stripe.DisputeStatusNeedsResponse, stripe.DisputeStatusUnderReview, stripe.DisputeStatusWon, stripe.DisputeStatusLost:
+		return true
+	}
+	return false
+}
+
+// followDispute takes the books to where the dispute d of p, whose row is locked, is. Told in any order and number its states end alike: the
+// money is taken once, given back at most once, and a closed dispute stays closed.
+func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, d *stripe.Dispute) error {
+	charged, whole := railAmount(d.Amount, d.Currency)
+	if !whole || charged.Currency != p.Currency || charged.Minor <= 0 {
+		return s.review(ctx, tx, p, fmt.Sprintf("dispute %s is about %d %s", d.ID, d.Amount, d.Currency))
+	}
+	before, err := postgres.All[chargeback](ctx, tx, `SELECT id, payment_id, amount, from_client, from_worker, from_fees, status, opened_at, closed_at FROM chargebacks WHERE payment_id = $1`, p.ID)
+	if err != nil {
+		return err
+	}
+	var c *chargeback
+	var borne burden
+	for i, one := range before {
+		switch {
+		case one.ID == d.ID:
+			c = &before[i]
+		case one.Status != "won":
+			borne = burden{borne.Client + one.FromClient, borne.Worker + one.FromWorker, borne.Fees + one.FromFees}
+		}
+	}
+	if c == nil && !took(d.Status) {
+		return nil
+	}
+	wallet, debt := purse{walletOf(p.WorkerID), p.Currency}, purse{debtOf(p.WorkerID), p.Currency}
+	b, err := read(ctx, tx, nil, []purse{wallet, debt}, nil)
+	if err != nil {
+		return err
+	}
+	at := s.clock.Now()
+	if c == nil {
+		bears := bear(p.holding(), charged.Minor, borne)
+		c = &chargeback{d.ID, p.ID, charged.Minor, bears.Client, bears.Worker, bears.Fees, "open", at, nil}
+		fromWallet := min(b.balances[wallet], bears.Worker)
+		post(tx, planChargeback(p.holding(), d.ID, bears, fromWallet, at))
+		b.balances[wallet] -= fromWallet
+		b.balances[debt] -= bears.Worker - fromWallet
+		p.ClientOwes += bears.Client
+		p.ChargedBack += c.Amount
+		tx.Later(`INSERT INTO chargebacks (id, payment_id, amount, from_client, from_worker, from_fees, status, opened_at) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7)`,
+			c.ID, c.PaymentID, c.Amount, c.FromClient, c.FromWorker, c.FromFees, at)
+		if err := s.audited(ctx, tx, "payment.charged_back", p.ID, charged); err != nil {
+			return err
+		}
+		if err := outbox.Add(ctx, tx, p.BookingID, event.PaymentChargedBack{Payment: p.event(), Charged: charged}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Status != "open":
+	case d.Status == stripe.DisputeStatusWon:
+		if err := s.winChargeback(ctx, tx, &p, *c, b, at); err != nil {
+			return err
+		}
+	case d.Status == stripe.DisputeStatusLost:
+		tx.Later(`UPDATE chargebacks SET status = 'lost', closed_at = $2 WHERE id = $1`, c.ID, at)
+	}
+	p.Status = p.settled()
+	s.save(tx, p)
+	return nil
+}
+
+// winChargeback gives back what the chargeback took, from whom it took it.
+func (s *Service) winChargeback(ctx context.Context, tx postgres.Tx, p *payment, c chargeback, b books, at time.Time) error {
+	one, rail := planChargebackWon(p.holding(), c.ID, c.burden(), p.ClientOwes, b.owes(p.WorkerID, p.Currency), at)
+	post(tx, one)
+	p.ClientOwes -= c.FromClient - rail
+	p.ChargedBack -= c.Amount
+	tx.Later(`UPDATE chargebacks SET status = 'won', closed_at = $2 WHERE id = $1`, c.ID, at)
+	if rail > 0 {
+		// The client's refund has paid his debt, which he did not have in the end.
+		f := refund{ID: uuid.NewSHA1(p.ID, []byte(c.ID)), PaymentID: p.ID, Amount: rail, RailAmount: rail, Currency: p.Currency, Status: refundPending, CreatedAt: at}
+		p.RefundDone -= rail
+		if err := s.startRefund(ctx, tx, p, f); err != nil {
+			return err
+		}
+	}
+	e := event.PaymentChargebackWon{Payment: p.event(), Charged: p.gross()}
+	e.Charged.Minor = c.Amount
+	if err := s.audited(ctx, tx, "payment.chargeback_won", p.ID, e.Charged); err != nil {
+		return err
+	}
+	return outbox.Add(ctx, tx, p.BookingID, e)
+}

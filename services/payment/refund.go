@@ -1,0 +1,189 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stripe/stripe-go/v85"
+
+	"tulifo/event"
+	"tulifo/platform/api"
+	"tulifo/platform/audit"
+	"tulifo/platform/errs"
+	"tulifo/platform/money"
+	"tulifo/platform/outbox"
+	"tulifo/platform/peer"
+	"tulifo/platform/postgres"
+	"tulifo/platform/token"
+)
+
+// States of a refund: pending → sent → succeeded, or needs_review when the rail refuses or takes it back.
+const (
+	refundPending   = "pending"
+	refundSent      = "sent"
+	refundSucceeded = "succeeded"
+	refundReview    = "needs_review"
+)
+
+// refund is a row of refunds: money that escrow has given back. ID is escrow's move. RailAmount is what is sent; the rest has paid a debt.
+type refund struct {
+	ID         uuid.UUID
+	PaymentID  uuid.UUID
+	Amount     int64
+	RailAmount int64
+	Currency   string
+	Status     string
+	RailID     *string
+	Review     string
+	CreatedAt  time.Time
+	SettledAt  *time.Time
+	AskedAt    *time.Time
+	NextTryAt  *time.Time
+	Attempts   int
+}
+
+const refundColumns = `id, payment_id, amount, rail_amount, currency, status, rail_id, review, created_at, settled_at, asked_at, next_try_at, attempts`
+
+func (f refund) total() money.Amount { return money.Of(f.Amount, f.Currency) }
+func (f refund) sent() money.Amount  { return money.Of(f.RailAmount, f.Currency) }
+
+// retryRefund sends a refund, or asks what became of it.
+func (s *Service) retryRefund(ctx context.Context, f refund, now time.Time) error {
+	p, err := byID(ctx, s.db, f.PaymentID)
+	if err != nil {
+		return err
+	}
+	if p.IntentID == nil {
+		return s.reviewRefund(ctx, f, "the payment has no PaymentIntent")
+	}
+	r, err := s.rail.refund(ctx, f, *p.IntentID, now)
+	if code, no := refused(err); no || errors.Is(err, errUndecided) {
+		return s.reviewRefund(ctx, f, "the rail: "+code+" "+err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	return s.followRefund(ctx, f.ID, r)
+}
+
+// followRefund takes a refund to where the rail says that it is.
+func (s *Service) followRefund(ctx context.Context, id uuid.UUID, r *stripe.Refund) error {
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		p, f, err := lockRefund(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if got, whole := railAmount(r.Amount, r.Currency); !whole || got != f.sent() {
+			s.saveRefund(tx, f, refundReview, r.ID, nil, fmt.Sprintf("the rail refunded %d %s instead of %s", r.Amount, r.Currency, f.sent()))
+			return nil
+		}
+		switch r.Status {
+		case stripe.RefundStatusSucceeded:
+			if f.SettledAt != nil {
+				s.saveRefund(tx, f, f.Status, r.ID, nil, f.Review)
+				return nil
+			}
+			return s.settleRefund(ctx, tx, p, f, r.ID)
+		case stripe.RefundStatusFailed, stripe.RefundStatusCanceled:
+			return s.failRefund(ctx, tx, p, f, r)
+		}
+		again := time.Now().UTC().Add(asksAgain)
+		s.saveRefund(tx, f, refundSent, r.ID, &again, "")
+		return nil
+	})
+}
+
+func (s *Service) settleRefund(ctx context.Context, tx postgres.Tx, p payment, f refund, rail string) error {
+	at := s.clock.Now()
+	f.SettledAt = &at
+	p.RefundDone += f.Amount
+	p.Status = p.settled()
+	s.save(tx, p)
+	s.saveRefund(tx, f, refundSucceeded, rail, nil, "")
+	post(tx, planRefunded(p.holding(), f.ID, f.RailAmount, at))
+	return outbox.Add(ctx, tx, p.BookingID, event.PaymentRefunded{Payment: p.event(), RefundID: f.ID, Refund: f.total()})
+}
+
+// failRefund leaves the money with us, as payable to the client, and has a person look.
+func (s *Service) failRefund(ctx context.Context, tx postgres.Tx, p payment, f refund, r *stripe.Refund) error {
+	if f.Status == refundReview {
+		return nil
+	}
+	if f.SettledAt != nil {
+		back := p.holding().posting(fmt.Sprint("refund_failed:", f.ID), kindRefundFailed, s.clock.Now())
+		back.move(f.RailAmount, f.Currency, railClearing, refundsPayable)
+		post(tx, back)
+		p.RefundDone -= f.Amount
+		p.Status = p.settled()
+		s.save(tx, p)
+		f.SettledAt = nil
+	}
+	s.saveRefund(tx, f, refundReview, r.ID, nil, "the rail could not refund: "+string(r.FailureReason))
+	return audit.Add(ctx, tx, audit.Entry{Actor: "service:payment", Action: "refund.needs_review", Subject: f.ID})
+}
+
+func (s *Service) reviewRefund(ctx context.Context, f refund, why string) error {
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		rail := ""
+		if f.RailID != nil {
+			rail = *f.RailID
+		}
+		s.saveRefund(tx, f, refundReview, rail, nil, why)
+		return audit.Add(ctx, tx, audit.Entry{Actor: "service:payment", Action: "refund.needs_review", Subject: f.ID, Detail: map[string]string{"why": why}})
+	})
+}
+
+// lockRefund reads a refund and its payment and holds both rows; the payment first, as everybody does.
+func lockRefund(ctx context.Context, tx postgres.Tx, id uuid.UUID) (payment, refund, error) {
+	p, err := postgres.One[payment](ctx, tx, `SELECT `+columns+` FROM payments WHERE id = (SELECT payment_id FROM refunds WHERE id = $1) FOR NO KEY UPDATE`, id)
+	if err != nil {
+		return p, refund{}, err
+	}
+	f, err := postgres.One[refund](ctx, tx, `SELECT `+refundColumns+` FROM refunds WHERE id = $1 FOR NO KEY UPDATE`, id)
+	return p, f, err
+}
+
+func (s *Service) saveRefund(tx postgres.Tx, f refund, status, rail string, next *time.Time, review string) {
+	next = hinted(f.NextTryAt, next)
+	tx.Later(`UPDATE refunds SET status = $2, rail_id = nullif($3, ''), next_try_at = $4, review = $5, settled_at = $6, attempts = 0 WHERE id = $1`,
+		f.ID, status, rail, next, review, f.SettledAt)
+}
+
+// Refund has escrow send back amount of a payment, all that is held when amount is nil. Invalid: more than the payment.
+// Conflict: the money is not held any more, or has not arrived. Escrow decides; the refund on the rail follows.
+func (s *Service) Refund(ctx context.Context, by token.Caller, id uuid.UUID, amount *money.Decimal, reason string) (Payment, error) {
+	p, err := byID(ctx, s.db, id)
+	if err != nil {
+		return Payment{}, err
+	}
+	if p.CompletedAt == nil {
+		return Payment{}, errs.Coded(errs.Conflict, "not_paid", "Nothing has been paid, so there is nothing to refund.")
+	}
+	if amount != nil {
+		a, err := amount.In(p.Currency)
+		switch {
+		case errors.Is(err, money.ErrDigits):
+			return Payment{}, errs.Field("amount", err.Error())
+		case err != nil || a.Minor <= 0 || a.Minor > p.Amount-p.Refunded:
+			return Payment{}, errs.Field("amount", "must be above 0 and at most what is left of the payment")
+		}
+	}
+	account, err := s.askEscrow(ctx, p.BookingID)
+	if err != nil {
+		return Payment{}, err
+	}
+	body := map[string]any{"reason": reason}
+	if amount != nil {
+		body["amount"] = *amount
+	}
+	if _, err := peer.Post[struct{}](ctx, s.peers.To("escrow"), "/api/v1/escrow/"+account.String()+"/refund", api.IdempotencyKey(ctx), body); err != nil {
+		return Payment{}, err
+	}
+	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
+		return audit.Add(ctx, tx, audit.Entry{Action: "payment.refund_ordered", Subject: p.ID, Detail: map[string]string{"reason": reason}})
+	})
+	return view(p, by), err
+}

@@ -1,0 +1,284 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/stripe/stripe-go/v85"
+
+	"tulifo/platform/errs"
+	"tulifo/platform/money"
+)
+
+// forgets is after which age of a call the rail may no longer know its key (it promises a day), so that the object is looked for first.
+const forgets = 20 * time.Hour
+
+// Metadata that every object at the rail carries.
+const (
+	ourID   = "tulifo_id"      // of the row it was made for
+	attempt = "tulifo_attempt" // which PaymentIntent of the payment it is
+)
+
+var errUndecided = errors.New("the rail has more than one object for the row")
+
+// rail is Stripe, or the simulator that speaks its API.
+type rail struct {
+	stripe *stripe.Client
+}
+
+func newRail(c Config) *rail {
+	config := &stripe.BackendConfig{
+		HTTPClient:        &http.Client{Timeout: c.Timeout},
+		MaxNetworkRetries: stripe.Int64(0), // the rows' own retries are the one retry layer
+		EnableTelemetry:   stripe.Bool(false),
+		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull},
+	}
+	if c.APIURL != "" {
+		config.URL = stripe.String(c.APIURL)
+	}
+	return &rail{stripe.NewClient(c.SecretKey, stripe.WithBackends(stripe.NewBackendsWithConfig(config)))}
+}
+
+// refused tells an answer of the rail that repeating the call will not change, with the rail's code for it.
+func refused(err error) (code string, ok bool) {
+	e, is := errors.AsType[*stripe.Error](err)
+	if !is || e.HTTPStatusCode < 400 || e.HTTPStatusCode >= 500 {
+		return "", false
+	}
+	switch {
+	case e.HTTPStatusCode == http.StatusConflict, e.HTTPStatusCode == http.StatusTooManyRequests,
+		e.HTTPStatusCode == http.StatusUnauthorized, e.HTTPStatusCode == http.StatusForbidden,
+		e.Code == stripe.ErrorCodeBalanceInsufficient, e.Code == stripe.ErrorCodeLockTimeout, e.Type == stripe.ErrorTypeIdempotency:
+		return "", false
+	}
+	if e.Code == "" {
+		return string(e.Type), true
+	}
+	return string(e.Code), true
+}
+
+// away is what a person is told when the rail did not answer as it should.
+func away(err error) error {
+	return errs.New(errs.Unavailable, "Payments cannot be reached right now. Try again in a moment.").After(2 * time.Second).Because(err)
+}
+
+// inRailUnits is an amount in what the rail calls the smallest unit: it counts two digits for two currencies that have none.
+// https://docs.stripe.com/currencies#special-cases
+func inRailUnits(a money.Amount) int64 {
+	switch a.Currency {
+	case "ISK", "UGX":
+		return a.Minor * 100
+	}
+	return a.Minor
+}
+
+// railAmount is the reverse; ok is false when the rail's amount is finer than the currency.
+func railAmount(minor int64, currency stripe.Currency) (a money.Amount, ok bool) {
+	code := strings.ToUpper(string(currency))
+	switch code {
+	case "ISK", "UGX":
+		return money.Of(minor/100, code), minor%100 == 0
+	}
+	return money.Of(minor, code), true
+}
+
+func railCurrency(a money.Amount) *string { return stripe.String(strings.ToLower(a.Currency)) }
+
+func metadata(id string) map[string]string { return map[string]string{ourID: id} }
+
+// keyed is the parameters of a call that is repeated under the same key for the same row.
+func keyed(key string) stripe.Params { return stripe.Params{IdempotencyKey: stripe.String(key)} }
+
+// intent is the PaymentIntent of a payment: the known one, else the one made for it before, else a new one.
+func (r *rail) intent(ctx context.Context, p payment, now time.Time) (*stripe.PaymentIntent, error) {
+	if p.IntentID != nil {
+		return r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, nil)
+	}
+	if p.AskedAt != nil && now.Sub(*p.AskedAt) > forgets {
+		if found, err := r.findIntent(ctx, p); found != nil || err != nil {
+			return found, err
+		}
+	}
+	in := &stripe.PaymentIntentCreateParams{
+		Params:                  keyed(fmt.Sprintf("payment:%s:%d", p.ID, p.IntentNo)),
+		Amount:                  stripe.Int64(inRailUnits(p.gross())),
+		Currency:                railCurrency(p.gross()),
+		AutomaticPaymentMethods: &stripe.PaymentIntentCreateAutomaticPaymentMethodsParams{Enabled: stripe.Bool(true)},
+		TransferGroup:           stripe.String(p.BookingID.String()),
+		Metadata:                metadata(p.ID.String()),
+	}
+	in.Metadata[attempt] = fmt.Sprint(p.IntentNo)
+	return r.stripe.V1PaymentIntents.Create(ctx, in)
+}
+
+func (r *rail) findIntent(ctx context.Context, p payment) (*stripe.PaymentIntent, error) {
+	search := &stripe.PaymentIntentSearchParams{}
+	search.Query = fmt.Sprintf("metadata['%s']:'%s'", ourID, p.ID)
+	var found *stripe.PaymentIntent
+	for pi, err := range r.stripe.V1PaymentIntents.Search(ctx, search).All(ctx) {
+		switch {
+		case err != nil:
+			return nil, err
+		case pi.Metadata[attempt] != fmt.Sprint(p.IntentNo):
+		case found != nil:
+			return nil, errUndecided
+		default:
+			found = pi
+		}
+	}
+	return found, nil
+}
+
+func (r *rail) cancelIntent(ctx context.Context, p payment) (*stripe.PaymentIntent, error) {
+	pi, err := r.stripe.V1PaymentIntents.Cancel(ctx, *p.IntentID, &stripe.PaymentIntentCancelParams{CancellationReason: stripe.String("abandoned")})
+	if e, is := errors.AsType[*stripe.Error](err); is && e.Code == stripe.ErrorCodePaymentIntentUnexpectedState {
+		return r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, nil)
+	}
+	return pi, err
+}
+
+// cost is what the rail kept of a payment; ok is false while it does not say.
+func (r *rail) cost(ctx context.Context, p payment) (fee money.Amount, ok bool, err error) {
+	in := &stripe.PaymentIntentRetrieveParams{}
+	in.AddExpand("latest_charge.balance_transaction")
+	pi, err := r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, in)
+	if err != nil || pi.LatestCharge == nil || pi.LatestCharge.BalanceTransaction == nil || pi.LatestCharge.BalanceTransaction.Currency == "" {
+		return money.Amount{}, false, err
+	}
+	fee, ok = railAmount(pi.LatestCharge.BalanceTransaction.Fee, pi.LatestCharge.BalanceTransaction.Currency)
+	return fee, ok, nil
+}
+
+// refund sends money of a payment back.
+func (r *rail) refund(ctx context.Context, f refund, intent string, now time.Time) (*stripe.Refund, error) {
+	if f.RailID != nil {
+		return r.stripe.V1Refunds.Retrieve(ctx, *f.RailID, nil)
+	}
+	if f.AskedAt != nil && now.Sub(*f.AskedAt) > forgets {
+		var found *stripe.Refund
+		for one, err := range r.stripe.V1Refunds.List(ctx, &stripe.RefundListParams{PaymentIntent: stripe.String(intent)}).All(ctx) {
+			switch {
+			case err != nil:
+				return nil, err
+			case one.Metadata[ourID] != f.ID.String():
+			case found != nil:
+				return nil, errUndecided
+			default:
+				found = one
+			}
+		}
+		if found != nil {
+			return found, nil
+		}
+	}
+	return r.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
+		Params:        keyed(fmt.Sprint("refund:", f.ID)),
+		PaymentIntent: stripe.String(intent),
+		Amount:        stripe.Int64(inRailUnits(f.sent())),
+		Metadata:      metadata(f.ID.String()),
+	})
+}
+
+// openAccount is the connected account of a worker.
+func (r *rail) openAccount(ctx context.Context, a payoutAccount) (*stripe.Account, error) {
+	return r.stripe.V1Accounts.Create(ctx, &stripe.AccountCreateParams{
+		Params:       keyed(fmt.Sprint("payout_account:", a.UserID)),
+		Type:         stripe.String("express"),
+		Country:      stripe.String(a.Country),
+		Email:        stripe.String(a.Email),
+		Capabilities: &stripe.AccountCreateCapabilitiesParams{Transfers: &stripe.AccountCreateCapabilitiesTransfersParams{Requested: stripe.Bool(true)}},
+		Metadata:     metadata(a.UserID.String()),
+	})
+}
+
+func (r *rail) account(ctx context.Context, id string) (*stripe.Account, error) {
+	return r.stripe.V1Accounts.GetByID(ctx, id, nil)
+}
+
+// accountPage is where the account's owner completes it; it is good for minutes and for one visit.
+func (r *rail) accountPage(ctx context.Context, id, back string) (*stripe.AccountLink, error) {
+	return r.stripe.V1AccountLinks.Create(ctx, &stripe.AccountLinkCreateParams{
+		Account: stripe.String(id), Type: stripe.String("account_onboarding"), RefreshURL: stripe.String(back), ReturnURL: stripe.String(back),
+	})
+}
+
+// transfer moves a withdrawal to the worker's connected account.
+func (r *rail) transfer(ctx context.Context, p payout, now time.Time) (*stripe.Transfer, error) {
+	if p.AskedAt != nil && now.Sub(*p.AskedAt) > forgets {
+		var found *stripe.Transfer
+		for one, err := range r.stripe.V1Transfers.List(ctx, &stripe.TransferListParams{TransferGroup: stripe.String(p.ID.String())}).All(ctx) {
+			switch {
+			case err != nil:
+				return nil, err
+			case found != nil:
+				return nil, errUndecided
+			}
+			found = one
+		}
+		if found != nil {
+			return found, nil
+		}
+	}
+	return r.stripe.V1Transfers.Create(ctx, &stripe.TransferCreateParams{
+		Params:        keyed(fmt.Sprint("payout:", p.ID, ":transfer")),
+		Amount:        stripe.Int64(inRailUnits(p.total())),
+		Currency:      railCurrency(p.total()),
+		Destination:   stripe.String(p.AccountID),
+		TransferGroup: stripe.String(p.ID.String()),
+		Metadata:      metadata(p.ID.String()),
+	})
+}
+
+// payout has the rail send what was transferred to the worker's bank.
+func (r *rail) payout(ctx context.Context, p payout, now time.Time) (*stripe.Payout, error) {
+	if p.RailID != nil {
+		in := &stripe.PayoutRetrieveParams{}
+		in.SetStripeAccount(p.AccountID)
+		return r.stripe.V1Payouts.Retrieve(ctx, *p.RailID, in)
+	}
+	if p.AskedAt != nil && now.Sub(*p.AskedAt) > forgets {
+		list := &stripe.PayoutListParams{}
+		list.SetStripeAccount(p.AccountID)
+		var found *stripe.Payout
+		for one, err := range r.stripe.V1Payouts.List(ctx, list).All(ctx) {
+			switch {
+			case err != nil:
+				return nil, err
+			case one.Metadata[ourID] != p.ID.String():
+			case found != nil:
+				return nil, errUndecided
+			default:
+				found = one
+			}
+		}
+		if found != nil {
+			return found, nil
+		}
+	}
+	in := &stripe.PayoutCreateParams{
+		Params:   keyed(fmt.Sprint("payout:", p.ID, ":payout")),
+		Amount:   stripe.Int64(inRailUnits(p.total())),
+		Currency: railCurrency(p.total()),
+		Metadata: metadata(p.ID.String()),
+	}
+	in.SetStripeAccount(p.AccountID)
+	return r.stripe.V1Payouts.Create(ctx, in)
+}
+
+// takeBack reverses the transfer of a withdrawal that the bank refused.
+func (r *rail) takeBack(ctx context.Context, p payout, now time.Time) error {
+	if p.AskedAt != nil && now.Sub(*p.AskedAt) > forgets {
+		t, err := r.stripe.V1Transfers.Retrieve(ctx, *p.TransferID, nil)
+		if err != nil || t.Reversed {
+			return err
+		}
+	}
+	_, err := r.stripe.V1TransferReversals.Create(ctx, &stripe.TransferReversalCreateParams{
+		Params: keyed(fmt.Sprint("payout:", p.ID, ":reversal")), ID: p.TransferID, Metadata: metadata(p.ID.String()),
+	})
+	return err
+}
