@@ -266,6 +266,20 @@ func getAccount(t *tx, r *request) (any, error) {
 	return fetch[account](t, "", "account", r.path("id"))
 }
 
+// getOwnAccount is the account that Stripe-Account names, else the platform's, which has nothing to set.
+func getOwnAccount(t *tx, r *request) (any, error) {
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	if r.account != "" {
+		return fetch[account](t, "", "account", r.account)
+	}
+	a := &account{head: head{"acct_platform", "account", r.now}, Capabilities: map[string]string{"card_payments": "", "transfers": ""}, Controller: controller{Type: "account"},
+		Country: "US", DefaultCurrency: "usd", ExternalAccounts: banks{Object: "list", URL: "/v1/accounts/acct_platform/external_accounts", Data: []bank{}}, Metadata: map[string]string{}, Type: "standard"}
+	a.set(verified)
+	return a, nil
+}
+
 func updateAccount(t *tx, r *request) (any, error) {
 	a, err := fetch[account](t, "", "account", r.path("id"))
 	if err != nil {

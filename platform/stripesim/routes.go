@@ -9,6 +9,7 @@ func (s *Simulator) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, ep := range map[string]endpoint{
 		"POST /v1/accounts":                           createAccount,
+		"GET /v1/account":                             getOwnAccount,
 		"GET /v1/accounts":                            listAccounts,
 		"GET /v1/accounts/{id}":                       getAccount,
 		"POST /v1/accounts/{id}":                      updateAccount,
