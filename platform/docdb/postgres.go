@@ -157,9 +157,10 @@ func (e pgEngine) updateAll(ctx context.Context, c *schema, where Filter, change
 
 func (e pgEngine) remove(ctx context.Context, c *schema, where Filter, limit int) (int, error) {
 	b := &builder{c: c}
-	sql := `DELETE FROM ` + c.name + ` WHERE ` + b.where(where)
+	which := b.where(where)
+	sql := `DELETE FROM ` + c.name + ` WHERE ` + which
 	if limit > 0 {
-		sql = `DELETE FROM ` + c.name + ` WHERE id IN (SELECT id FROM ` + c.name + ` WHERE ` + b.where(where) + ` LIMIT ` + b.param(int64(limit), "bigint") + ` FOR UPDATE SKIP LOCKED)`
+		sql = `DELETE FROM ` + c.name + ` WHERE id IN (SELECT id FROM ` + c.name + ` WHERE ` + which + ` LIMIT ` + b.param(int64(limit), "bigint") + ` FOR UPDATE SKIP LOCKED)`
 	}
 	return e.exec(ctx, sql, b)
 }
