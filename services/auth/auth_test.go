@@ -15,6 +15,7 @@ import (
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/audit"
 	"tulifo/platform/clock"
+	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/platform/postgres/pgtest"
@@ -36,6 +37,11 @@ type world struct {
 func start(t *testing.T, change ...func(*auth.Config)) *world {
 	t.Helper()
 	t.Parallel()
+	return startAlone(t, change...)
+}
+
+func startAlone(t *testing.T, change ...func(*auth.Config)) *world {
+	t.Helper()
 	w := &world{t: t}
 	url := pgtest.Database(t, auth.Migration(), outbox.Migration("tulifo_auth"), audit.Migration("tulifo_auth"))
 	w.db = pgtest.Open(t, url, "tulifo_auth")
@@ -208,6 +214,8 @@ func TestRegister(t *testing.T) {
 		{What: "seven characters", Body: with(map[string]any{"password": "äöüäöü1"}), Status: 422, Has: "at least 8 characters"},
 		{What: "73 bytes", Body: with(map[string]any{"password": strings.Repeat("x1", 36) + "y"}), Status: 422, Has: "at most 72 bytes", HasNot: "x1x1"},
 		{What: "37 characters of 74 bytes", Body: with(map[string]any{"password": strings.Repeat("äß", 18) + "ö"}), Status: 422, Has: "at most 72 bytes"},
+		{What: "a zero byte, after which bcrypt begins again", Body: with(map[string]any{"password": "a long walk\x00a long walk"}), Status: 422},
+		{What: "bytes that are not UTF-8", Body: `{"email":"new@example.com","name":"New","role":"client","password":"abcdefgh` + "\xff" + `"}`, Status: 422},
 		{What: "a common password", Body: with(map[string]any{"password": "PassWord1"}), Status: 422, Has: "first that anybody"},
 		{What: "the address", Body: with(map[string]any{"password": "NEW@example.com"}), Status: 422, Has: "first that anybody"},
 		{What: "no JSON", Body: "{", Status: 400},
@@ -461,4 +469,63 @@ func TestOperator(t *testing.T) {
 		t.Errorf("user.created told %d times", n)
 	}
 	w.clean()
+}
+
+// Run seals the audit log while the service works, and ends with its context.
+func TestRun(t *testing.T) {
+	w := start(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.auth.Run(ctx) }()
+	w.register("ada@example.com")
+	began := time.Now()
+	for w.count(`SELECT count(*) FROM audit WHERE pos IS NULL`) > 0 {
+		if time.Since(began) > 3*time.Second {
+			t.Fatal("the audit row is not sealed")
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	w.clean()
+}
+
+// Whatever comes as a token, it is refused before anything is asked of the database, of which there is none here.
+func FuzzTokens(f *testing.F) {
+	s := auth.New(nil, clock.System, apitest.Keys(f), token.NewRevocations(), auth.Config{PublicURL: "http://tulifo.test", RefreshSecret: strings.Repeat("test-refresh-", 3), BcryptCost: 4, HashQueue: 1})
+	for _, seed := range []string{"", "x", strings.Repeat("A", 64), strings.Repeat("A", 86), strings.Repeat("_", 86), "..", "\x00", "%00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		if _, err := s.Refresh(t.Context(), auth.Visitor{}, raw); errs.KindOf(err) != errs.Unauthorized {
+			t.Errorf("refresh token %q: %v", raw, err)
+		}
+		if _, err := s.Press(t.Context(), raw, password); errs.KindOf(err) != errs.NotFound {
+			t.Errorf("link %q: %v", raw, err)
+		}
+	})
+}
+
+func TestOpenAPI(t *testing.T) {
+	w := start(t)
+	var doc struct {
+		Paths map[string]map[string]map[string]any
+	}
+	a := w.Call(apitest.Call{What: "the document", Path: "/openapi.json", Status: 200})
+	if err := json.Unmarshal(a.Body, &doc); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			n++
+			if op["x-authz"] == nil || op["summary"] == "" {
+				t.Errorf("%s %s does not say who may call it or what it does", method, path)
+			}
+		}
+	}
+	if n != 19 {
+		t.Errorf("%d operations, want 19", n)
+	}
 }

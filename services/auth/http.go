@@ -43,8 +43,8 @@ type Browser struct {
 	BoundDevice string `cookie:"__Host-tulifo_device"`
 }
 
-func (s *Service) visitor(ctx context.Context, b Browser) visitor {
-	return visitor{ip: api.ClientIP(ctx), agent: api.UserAgent(ctx), device: s.arrived(b.Device, b.BoundDevice), cookies: b.Mode == "cookie"}
+func (s *Service) visitor(ctx context.Context, b Browser) Visitor {
+	return Visitor{IP: api.ClientIP(ctx), Agent: api.UserAgent(ctx), Device: s.arrived(b.Device, b.BoundDevice), Cookies: b.Mode == "cookie"}
 }
 
 type registerIn struct {
@@ -88,7 +88,7 @@ func (s *Service) refresh(ctx context.Context, in *refreshIn) (Session, error) {
 		return s.Refresh(ctx, from, in.Body.RefreshToken)
 	}
 	// What came in a cookie that no script can read must not go out in a body.
-	from.cookies = true
+	from.Cookies = true
 	return s.Refresh(ctx, from, s.arrived(in.Cookie, in.BoundCookie))
 }
 

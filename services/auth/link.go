@@ -109,7 +109,7 @@ func (s *Service) LinkURL(ctx context.Context, id uuid.UUID) (LinkURL, error) {
 
 // Ask has a mail sent with a link to verify an address or to set a new password. It answers alike, after the same work, whether anybody has
 // the address or not; more than five an hour are not sent. TooMany: too many from one place.
-func (s *Service) Ask(ctx context.Context, from visitor, purpose, email string) error {
+func (s *Service) Ask(ctx context.Context, from Visitor, purpose, email string) error {
 	email, err := address("email", email)
 	if err != nil {
 		return err
@@ -142,12 +142,12 @@ func (s *Service) issue(ctx context.Context, tx postgres.Tx, l link) error {
 
 // ChangeEmail sends a link to the new address; the account moves to it when the link is used. It does not say whether somebody else has
 // the address: then nothing is sent. Forbidden: the password is not right. Invalid: the address is not one. TooMany: too many attempts.
-func (s *Service) ChangeEmail(ctx context.Context, from visitor, by token.Caller, email, password string) error {
+func (s *Service) ChangeEmail(ctx context.Context, from Visitor, by token.Caller, email, password string) error {
 	email, err := address("newEmail", email)
 	if err != nil {
 		return err
 	}
-	if err := tooLong("password", password); err != nil {
+	if err := keepable("password", password); err != nil {
 		return err
 	}
 	if _, err := s.confirm(ctx, from, by, password); err != nil {

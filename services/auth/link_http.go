@@ -115,7 +115,7 @@ func (s *Service) linkPage(ctx context.Context, in *ByToken) (api.File, error) {
 type pressIn struct {
 	ByToken
 	ContentType string `header:"Content-Type"`
-	RawBody     []byte `contentType:"application/x-www-form-urlencoded" required:"false"`
+	RawBody     []byte `contentType:"application/x-www-form-urlencoded"` // never empty: the form has a hidden field for that
 }
 
 // pressLink takes the form of the page, and JSON from an app; each is answered in kind.

@@ -94,9 +94,9 @@ func (m meter) forgive(tx postgres.Tx) {
 }
 
 // loginMeter counts attempts to sign in to the account of an address, whether anybody has it or not.
-func (s *Service) loginMeter(from visitor, email string) meter {
-	m := meter{ip: counter("login ip", network(from.ip)), ipMax: s.cfg.IPFailures, window: window}
-	if nonce, known := s.knownDevice(from.device, email); known {
+func (s *Service) loginMeter(from Visitor, email string) meter {
+	m := meter{ip: counter("login ip", network(from.IP)), ipMax: s.cfg.IPFailures, window: window}
+	if nonce, known := s.knownDevice(from.Device, email); known {
 		m.account, m.accountMax = counter("login device", string(nonce)+strings.ToLower(email)), s.cfg.DeviceFailures
 	} else {
 		m.account, m.accountMax = s.othersCounter(email), s.cfg.OthersFailures
@@ -109,9 +109,9 @@ func (s *Service) othersCounter(email string) []byte {
 }
 
 // mailMeter counts mails that are asked for.
-func (s *Service) mailMeter(from visitor, purpose, email string) meter {
+func (s *Service) mailMeter(from Visitor, purpose, email string) meter {
 	return meter{
-		ip: counter("mail ip", network(from.ip)), ipMax: s.cfg.IPFailures, window: time.Hour,
+		ip: counter("mail ip", network(from.IP)), ipMax: s.cfg.IPFailures, window: time.Hour,
 		account: counter("mail "+purpose, strings.ToLower(email)), accountMax: 5,
 	}
 }

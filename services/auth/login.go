@@ -24,12 +24,12 @@ var (
 // Login signs somebody in. It makes two round trips and one hash, whoever asks, and one and none when there were too many attempts before.
 // Unauthorized: address or password are wrong, and which of them is not said. Forbidden: the account is suspended. TooMany: too many
 // attempts, or too many passwords being checked.
-func (s *Service) Login(ctx context.Context, from visitor, email, password string) (Session, error) {
+func (s *Service) Login(ctx context.Context, from Visitor, email, password string) (Session, error) {
 	email, err := address("email", email)
 	if err != nil {
 		return Session{}, err
 	}
-	if err := tooLong("password", password); err != nil {
+	if err := keepable("password", password); err != nil {
 		return Session{}, err
 	}
 	m := s.loginMeter(from, email)
@@ -48,10 +48,10 @@ func (s *Service) Login(ctx context.Context, from visitor, email, password strin
 		return Session{}, err
 	case !right:
 		s.logins.WithLabelValues("wrong").Inc()
-		return Session{}, orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: user.ID, Detail: detail("ip", from.ip.String())}), wrong)
+		return Session{}, orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: user.ID, Detail: detail("ip", from.IP.String())}), wrong)
 	case user.Status != active:
 		s.logins.WithLabelValues("suspended").Inc()
-		return Session{}, orErr(s.note(ctx, &m, audit.Entry{Actor: user.ID.String(), Action: "login.refused", Subject: user.ID, Detail: detail("ip", from.ip.String())}), lockedUp)
+		return Session{}, orErr(s.note(ctx, &m, audit.Entry{Actor: user.ID.String(), Action: "login.refused", Subject: user.ID, Detail: detail("ip", from.IP.String())}), lockedUp)
 	}
 	f := s.newSession(user.ID, from)
 	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
@@ -87,9 +87,9 @@ func changedMeanwhile(err error) bool {
 
 // confirm says whether password is the caller's own. Wrong ones count as five in fifteen minutes of a known device do, by sign-in.
 // Forbidden: it is not. TooMany: too many attempts.
-func (s *Service) confirm(ctx context.Context, from visitor, by token.Caller, password string) (credentials, error) {
+func (s *Service) confirm(ctx context.Context, from Visitor, by token.Caller, password string) (credentials, error) {
 	m := meter{
-		ip: counter("login ip", network(from.ip)), ipMax: s.cfg.IPFailures, window: window,
+		ip: counter("login ip", network(from.IP)), ipMax: s.cfg.IPFailures, window: window,
 		account: counter("confirm", by.ID.String()+by.Session.String()), accountMax: s.cfg.DeviceFailures,
 	}
 	user, full, err := attemptByID(ctx, s.db, m, by.ID, s.now())
@@ -105,7 +105,7 @@ func (s *Service) confirm(ctx context.Context, from visitor, by token.Caller, pa
 		return credentials{}, err
 	}
 	if !right {
-		return credentials{}, orErr(s.note(ctx, nil, audit.Entry{Action: "password.wrong", Subject: by.ID, Detail: detail("ip", from.ip.String())}), wrongCurrent)
+		return credentials{}, orErr(s.note(ctx, nil, audit.Entry{Action: "password.wrong", Subject: by.ID, Detail: detail("ip", from.IP.String())}), wrongCurrent)
 	}
 	s.forgiven(ctx, m)
 	return user, nil
@@ -113,8 +113,8 @@ func (s *Service) confirm(ctx context.Context, from visitor, by token.Caller, pa
 
 // ChangePassword puts another password in place of current and ends all sign-ins; the caller gets a new one.
 // Forbidden: current is not right. Invalid: the new one is not acceptable. TooMany: too many attempts.
-func (s *Service) ChangePassword(ctx context.Context, from visitor, by token.Caller, current, next string) (Session, error) {
-	if err := tooLong("currentPassword", current); err != nil {
+func (s *Service) ChangePassword(ctx context.Context, from Visitor, by token.Caller, current, next string) (Session, error) {
+	if err := keepable("currentPassword", current); err != nil {
 		return Session{}, err
 	}
 	user, err := account(ctx, s.db, by.ID)

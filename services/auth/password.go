@@ -33,17 +33,21 @@ const (
 	maxPassword = 72 // bytes; bcrypt reads no more
 )
 
-// tooLong refuses what bcrypt would cut.
-func tooLong(field, password string) error {
+// keepable refuses what bcrypt would cut, or take for another password: it reads on from the start after a zero byte, and what was not UTF-8
+// has become the replacement character on its way.
+func keepable(field, password string) error {
 	if len(password) > maxPassword {
 		return errs.Field(field, "must be at most 72 bytes long; accented letters and symbols take more than one")
+	}
+	if strings.ContainsAny(password, "\x00\ufffd") || !utf8.ValidString(password) {
+		return errs.Field(field, "holds a character that cannot be used in a password")
 	}
 	return nil
 }
 
 // acceptable refuses a new password that is too short, too long or one of the first that anybody would try.
 func acceptable(field, password, email string) error {
-	if err := tooLong(field, password); err != nil {
+	if err := keepable(field, password); err != nil {
 		return err
 	}
 	if utf8.RuneCountInString(password) < minPassword {

@@ -28,12 +28,12 @@ const (
 	clockSkew   = time.Minute      // between the machines that issue and verify access tokens
 )
 
-// visitor is what a request says about where it comes from.
-type visitor struct {
-	ip      netip.Addr
-	agent   string
-	device  string // its device cookie
-	cookies bool   // it wants the tokens as cookies and not in the body
+// Visitor is what a request says about where it comes from.
+type Visitor struct {
+	IP      netip.Addr
+	Agent   string // User-Agent
+	Device  string // its device cookie
+	Cookies bool   // it wants the tokens as cookies and not in the body
 }
 
 // Session is what a sign-in answers.
@@ -103,34 +103,34 @@ type fresh struct {
 	token string
 }
 
-func (s *Service) newSession(user uuid.UUID, from visitor) fresh {
+func (s *Service) newSession(user uuid.UUID, from Visitor) fresh {
 	now, id := s.now(), uuid.Must(uuid.NewV7())
 	t := s.firstToken(id)
 	return fresh{sessionRow{
 		ID: id, UserID: user, TokenHash: atRest(t), ExpiresAt: now.Add(refreshLife),
-		Device: describe(from.agent), IP: from.ip.String(), CreatedAt: now,
+		Device: describe(from.Agent), IP: from.IP.String(), CreatedAt: now,
 	}, t}
 }
 
 // open is the answer for a session that is stored now.
-func (s *Service) open(from visitor, u User, f fresh) (Session, error) {
+func (s *Service) open(from Visitor, u User, f fresh) (Session, error) {
 	out, err := s.pair(from, u.ID, u.Role, f.row.ID, f.token)
 	if err != nil {
 		return Session{}, err
 	}
 	out.User = &u
-	s.setCookie(out.cookies, deviceCookie, s.introduce(from.device, u.Email), 365*24*time.Hour)
+	s.setCookie(out.cookies, deviceCookie, s.introduce(from.Device, u.Email), 365*24*time.Hour)
 	return out, nil
 }
 
 // pair is an access token with the refresh token, in the body or as cookies.
-func (s *Service) pair(from visitor, user uuid.UUID, role string, session uuid.UUID, refresh string) (Session, error) {
+func (s *Service) pair(from Visitor, user uuid.UUID, role string, session uuid.UUID, refresh string) (Session, error) {
 	access, _, err := s.keys.Issue(user, role, session)
 	if err != nil {
 		return Session{}, err
 	}
 	out := Session{ExpiresIn: int(token.AccessLife / time.Second), cookies: http.Header{}}
-	if from.cookies {
+	if from.Cookies {
 		s.setCookie(out.cookies, api.AccessCookie, access, token.AccessLife)
 		s.setCookie(out.cookies, api.RefreshCookie, refresh, refreshLife)
 		return out, nil
@@ -144,7 +144,7 @@ var signInAgain = errs.New(errs.Unauthorized, "Sign in again: this sign-in has e
 // Refresh exchanges a refresh token, which is good once, for the next pair. Within ten seconds, and until that next token was used itself, a
 // second use gets the same one, so that two tabs do not sign each other out. Any later use means that somebody else has a copy:
 // the sign-in ends, and its owner is told. Unauthorized: the token is none of ours, or its sign-in has ended.
-func (s *Service) Refresh(ctx context.Context, from visitor, refresh string) (Session, error) {
+func (s *Service) Refresh(ctx context.Context, from Visitor, refresh string) (Session, error) {
 	id, ours := s.sessionOf(refresh)
 	if !ours {
 		return Session{}, signInAgain
@@ -153,7 +153,7 @@ func (s *Service) Refresh(ctx context.Context, from visitor, refresh string) (Se
 	child := s.childToken(id, refresh)
 	turn := rotation{
 		Session: id, Used: atRest(refresh), Next: atRest(child), Now: now, ExpiresAt: now.Add(refreshLife),
-		Device: describe(from.agent), IP: from.ip.String(),
+		Device: describe(from.Agent), IP: from.IP.String(),
 	}
 	who, err := rotate(ctx, s.db, turn)
 	if errs.KindOf(err) == errs.NotFound {

@@ -87,7 +87,7 @@ var taken = errs.Coded(errs.Conflict, "email_taken", "There is an account with t
 
 // Register makes the account of a worker or a client and signs it in; a mail asks to verify the address.
 // Conflict: the address has an account. Invalid: address, name or password are not acceptable. TooMany: too many passwords are being hashed.
-func (s *Service) Register(ctx context.Context, from visitor, email, name, role, password string) (Session, error) {
+func (s *Service) Register(ctx context.Context, from Visitor, email, name, role, password string) (Session, error) {
 	if role != token.Worker && role != token.Client {
 		return Session{}, errs.Field("role", "must be worker or client")
 	}
