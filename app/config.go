@@ -1,0 +1,160 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+
+	"tulifo/platform/token"
+)
+
+// Config is what this process reads of its environment for itself; each service reads its own part beside it. It is read once.
+type Config struct {
+	Env     string `env:"TULIFO_ENV"`
+	NodeEnv string `env:"NODE_ENV"` // counts when TULIFO_ENV is not set
+	Host    string `env:"HOST"`     // 127.0.0.1 in up, 0.0.0.0 in serve, unless set
+	Port    int    `env:"PORT"`     // counts when exactly one service is served
+
+	DatabaseURL       string `env:"DATABASE_URL"`        // empty: the embedded Postgres
+	DatabaseDirectURL string `env:"DATABASE_DIRECT_URL"` // past a pooler, for LISTEN, locks and migrations; DATABASE_URL when empty
+	DatabasePooled    bool   `env:"DATABASE_POOLED"`     // DATABASE_URL leads to a transaction pooler
+	DatabasePoolMax   int    `env:"DATABASE_POOL_MAX"`   // connections per service; 6 in up, 10 in serve
+
+	PublicURL      string   `env:"PUBLIC_URL"` // the only source of hosts in links
+	CORSOrigins    []string `env:"CORS_ORIGIN"`
+	TrustedProxies []string `env:"TRUSTED_PROXIES"` // address ranges whose X-Forwarded-For is believed
+	TLSCertFile    string   `env:"TLS_CERT_FILE"`
+	TLSKeyFile     string   `env:"TLS_KEY_FILE"`
+	LogLevel       string   `env:"LOG_LEVEL" envDefault:"info"`
+	LogEndpoint    string   `env:"LOG_ENDPOINT"`    // where the gateway's http-log plugin sends to
+	GatewayOverlay string   `env:"GATEWAY_OVERLAY"` // a file of plugins that replace those of kong.yml; refused in production
+	Token          token.Config
+
+	Data        string `env:"TULIFO_DATA"` // the data directory
+	SingleNode  bool   `env:"-"`           // embedded stores are meant, even in production
+	PortBase    int    `env:"-"`           // is added to every port
+	environment map[string]string
+}
+
+const production = "production"
+
+// embedded names what each address in the environment replaces, and is refused in production unless it is set.
+var embedded = []struct{ variable, store string }{
+	{"DATABASE_URL", "Postgres"}, {"SMTP_HOST", "the inbox"}, {"STRIPE_SECRET_KEY", "the Stripe simulator"},
+}
+
+// readConfig parses the environment. Its error names every variable that is wrong.
+func readConfig(environment map[string]string) (Config, error) {
+	c := Config{environment: environment}
+	if err := env.ParseWithOptions(&c, env.Options{Environment: environment}); err != nil {
+		return c, fmt.Errorf("environment: %w", err)
+	}
+	if c.Env == "" {
+		c.Env = c.NodeEnv
+	}
+	if c.DatabaseDirectURL == "" {
+		c.DatabaseDirectURL = c.DatabaseURL
+	}
+	if _, err := c.trusted(); err != nil {
+		return c, err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return c, errors.New("LOG_LEVEL must be debug, info, warn or error")
+	}
+	if c.GatewayOverlay != "" && c.Env == production {
+		return c, errors.New("GATEWAY_OVERLAY is for tests and benchmarks, not for production")
+	}
+	return c, nil
+}
+
+// part reads a service's own configuration from the same environment.
+func part[T any](c Config) (T, error) {
+	var own T
+	if err := env.ParseWithOptions(&own, env.Options{Environment: c.environment}); err != nil {
+		return own, fmt.Errorf("environment: %w", err)
+	}
+	if v, ok := any(own).(interface{ Validate() error }); ok {
+		if err := v.Validate(); err != nil {
+			return own, err
+		}
+	}
+	return own, nil
+}
+
+// noEmbedded refuses embedded stores in production.
+func (c Config) noEmbedded() error {
+	if c.Env != production || c.SingleNode {
+		return nil
+	}
+	var missing []string
+	for _, e := range embedded {
+		if c.environment[e.variable] == "" {
+			missing = append(missing, e.variable+" (else "+e.store+" is embedded)")
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return errors.New("production needs " + strings.Join(missing, ", ") + "; say --single-node when one machine with embedded stores is what you mean")
+}
+
+func (c Config) trusted() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(strings.TrimSpace(s))
+		if err != nil {
+			return nil, errors.New("TRUSTED_PROXIES must be address ranges such as 10.0.0.0/8, comma separated")
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// targets are the base URLs at which the environment says a service is.
+func (c Config) targets(service string) []string {
+	var out []string
+	for s := range strings.SplitSeq(c.environment[envPrefix(service)+"_SERVICE_URL"], ",") {
+		if s = strings.TrimRight(strings.TrimSpace(s), "/"); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// port is where a service listens: PORT when it is the only one served, else <NAME>_PORT, else its number in the table.
+func (c Config) port(name string, standard int, alone bool) (int, error) {
+	if alone && c.Port != 0 {
+		return c.Port + c.PortBase, nil
+	}
+	if s := c.environment[envPrefix(name)+"_PORT"]; s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 || n > 65535 {
+			return 0, fmt.Errorf("%s_PORT must be a port number", envPrefix(name))
+		}
+		standard = n
+	}
+	if standard+c.PortBase > 65535 {
+		return 0, fmt.Errorf("--port-base %d takes the port of %s above 65535", c.PortBase, name)
+	}
+	return standard + c.PortBase, nil
+}
+
+func envPrefix(service string) string {
+	return strings.ToUpper(strings.ReplaceAll(service, "-", "_"))
+}
+
+func processEnvironment() map[string]string {
+	out := map[string]string{}
+	for _, kv := range os.Environ() {
+		name, value, _ := strings.Cut(kv, "=")
+		out[name] = value
+	}
+	return out
+}

@@ -1,0 +1,157 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tulifo/platform/obs"
+)
+
+// patience is how long a stop may take before the process ends at once; a second signal ends it at once too.
+const patience = 15 * time.Second
+
+// Main runs the command line and answers the exit code: 0 done, 1 failed with a sentence on stderr, 2 wrong usage.
+func Main(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signalled(stderr)
+	defer stop()
+	root := commands(processEnvironment(), stdout, stderr)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "tulifo:", err)
+	if _, usage := errors.AsType[usageError](err); usage {
+		return 2
+	}
+	return 1
+}
+
+// signalled is a context that ends with the first SIGINT or SIGTERM. A second one, or a stop that takes too long, ends the process.
+func signalled(stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		select {
+		case <-signals:
+			fmt.Fprintln(stderr, "tulifo: stopped at once; what was acknowledged is kept")
+		case <-time.After(patience):
+			fmt.Fprintln(stderr, "tulifo: stopping took longer than", patience, "and was cut off; what was acknowledged is kept")
+		}
+		os.Exit(1)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel() }
+}
+
+type usageError struct{ error }
+
+func commands(environment map[string]string, out, errOut io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use: "tulifo", Short: "An open gig marketplace: the whole platform in one binary",
+		SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	e := &environ{vars: environment, out: out, errOut: errOut}
+	root.PersistentFlags().StringVar(&e.dir, "data", "", "data directory (default "+defaultData()+")")
+	root.AddCommand(e.up(), e.serve(), e.migrate(), e.admin(), e.check(), e.openapi(), e.events(), e.doctor(), e.tour(), e.version())
+	return root
+}
+
+// environ is what all commands share.
+type environ struct {
+	vars        map[string]string
+	dir         string
+	out, errOut io.Writer
+}
+
+func (e *environ) logger(level string) *slog.Logger {
+	var l slog.Level
+	if l.UnmarshalText([]byte(level)) != nil {
+		l = slog.LevelInfo
+	}
+	log := obs.NewLogger(e.errOut, l, "tulifo")
+	slog.SetDefault(log)
+	return log
+}
+
+func (e *environ) up() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{Use: "up", Short: "Run everything in this process, with nothing installed beforehand", Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.dir = e.dir
+			// The person at the terminal wants to see where things are, not a line a request.
+			level := e.vars["LOG_LEVEL"]
+			if level == "" {
+				level = "warn"
+			}
+			return up(c.Context(), o, e.vars, e.out, e.logger(level))
+		}}
+	c.Flags().BoolVar(&o.demo, "demo", false, "fill an empty data directory with a lively marketplace")
+	c.Flags().Uint64Var(&o.seed, "seed", 1, "what the demo grows from")
+	c.Flags().IntVar(&o.portBase, "port-base", 0, "is added to every port")
+	c.Flags().BoolVar(&o.singleNode, "single-node", false, "embedded stores are meant, even in production")
+	return c
+}
+
+func (e *environ) serve() *cobra.Command {
+	var portBase int
+	c := &cobra.Command{Use: "serve NAME...", Short: "Run the named services in this process, with stores from the environment", Args: someArgs,
+		RunE: func(c *cobra.Command, names []string) error {
+			return serve(c.Context(), names, e.dir, portBase, e.vars, e.out, e.logger(e.vars["LOG_LEVEL"]))
+		}}
+	c.Flags().IntVar(&portBase, "port-base", 0, "is added to every port")
+	return c
+}
+
+func (e *environ) version() *cobra.Command {
+	return &cobra.Command{Use: "version", Short: "Say which build this is", Args: noArgs, RunE: func(*cobra.Command, []string) error {
+		fmt.Fprintln(e.out, "tulifo", version())
+		return nil
+	}}
+}
+
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	rev, at := "", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			rev = s.Value[:min(12, len(s.Value))]
+		case "vcs.time":
+			at = s.Value
+		}
+	}
+	return fmt.Sprintf("%s %s %s %s", info.Main.Version, rev, at, info.GoVersion)
+}
+
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("unexpected %q", args[0])}
+	}
+	return nil
+}
+
+func someArgs(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usageError{fmt.Errorf("name what to serve: %v or %v", serviceNames(), besides)}
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"tulifo/gateway"
+	"tulifo/platform/api"
+	"tulifo/platform/audit"
+	"tulifo/platform/bus"
+	"tulifo/platform/clock"
+	"tulifo/platform/kv"
+	"tulifo/platform/obs"
+	"tulifo/platform/outbox"
+	"tulifo/platform/peer"
+	"tulifo/platform/postgres"
+	"tulifo/platform/token"
+)
+
+// Service is what app asks of a service. One may also have timed exits (timer.Timed, timer.Retry), a loop (Run), metrics (Collectors) and
+// invariants to check (Check).
+type Service interface {
+	Routes(*api.Router)
+	Subscribe(*outbox.Inbox)
+}
+
+// node is this process's part of the platform: some services over one database. Nothing runs until run.
+type node struct {
+	c       Config
+	log     *slog.Logger
+	clock   clock.Clock
+	keys    *token.Keys
+	revoked *token.Revocations
+	session *postgres.Session
+	busDB   *postgres.DB
+	bus     *bus.Postgres
+	kv      kv.Store
+	gateway *gateway.Gateway
+	metrics *obs.Metrics // of the process
+	rooms   []*room
+	local   map[string]http.Handler
+}
+
+// room is one service with what the platform gives it.
+type room struct {
+	entry
+	service Service
+	db      *postgres.DB
+	router  *api.Router
+	inbox   *outbox.Inbox
+	relay   *outbox.Relay
+	metrics *obs.Metrics
+	log     *slog.Logger
+}
+
+// nodeOptions say how a node differs between up, serve and the commands.
+type nodeOptions struct {
+	names     []string // of services and parts of the platform
+	clock     clock.Clock
+	poolMax   int
+	accessLog bool // of services; the outermost writes it
+	remote    bool // services of other processes are at the addresses of kong.yml
+}
+
+// newNode migrates the database and builds the services. Unavailable databases are errors here: nothing starts half.
+func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ *node, err error) {
+	n := &node{c: c, log: log, clock: o.clock, revoked: token.NewRevocations(), kv: kv.NewMemory(1 << 16), metrics: obs.NewMetrics("process"), local: map[string]http.Handler{}}
+	if c.DatabasePoolMax > 0 {
+		o.poolMax = c.DatabasePoolMax
+	}
+	if n.keys, err = token.NewKeys(c.Token); err != nil {
+		return nil, err
+	}
+	entries := chosen(o.names)
+	if err = migrate(ctx, c.DatabaseDirectURL, entries); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if n.session, err = postgres.NewSession(c.DatabaseDirectURL, log); err != nil {
+		return nil, err
+	}
+	if n.busDB, err = n.open(ctx, bus.Schema, 6); err != nil {
+		return nil, err
+	}
+	if n.bus, err = bus.NewPostgres(ctx, bus.Options{DB: n.busDB, Session: n.session, Log: log}); err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if err = n.furnish(ctx, e, o); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	if slices.Contains(o.names, "gateway") {
+		if n.gateway, err = n.newGateway(o.remote); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *node) open(ctx context.Context, schema string, max int) (*postgres.DB, error) {
+	return postgres.Open(ctx, postgres.Config{URL: n.c.DatabaseURL, Schema: schema, MaxConns: max, Pooled: n.c.DatabasePooled})
+}
+
+// furnish builds one service and registers what it answers and hears.
+func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
+	r := &room{entry: e, log: n.log.With("service.name", e.name), metrics: obs.NewMetrics(e.name)}
+	var err error
+	if r.db, err = n.open(ctx, e.schema(), o.poolMax); err != nil {
+		return err
+	}
+	n.rooms = append(n.rooms, r)
+	trusted, err := n.c.trusted()
+	if err != nil {
+		return err
+	}
+	r.router = api.NewRouter(api.Options{
+		Service: e.name, Keys: n.keys, Revocations: n.revoked, DB: r.db, Metrics: r.metrics, Log: r.log, AccessLog: o.accessLog, Trusted: trusted,
+		Stores: map[string]func(context.Context) error{"postgres": r.db.Ping},
+	})
+	r.inbox = outbox.NewInbox(r.db, e.name, r.log)
+	r.relay = outbox.NewRelay(r.db, n.bus, e.name, n.session, r.log)
+	r.service, err = e.build(ctx, parts{
+		Config: n.c, db: r.db, clock: n.clock, keys: n.keys, revoked: n.revoked, kv: n.kv, log: r.log,
+		peers: peer.New(e.name, n.keys, n.local, n.addresses),
+	})
+	if err != nil {
+		return err
+	}
+	r.service.Routes(r.router)
+	r.service.Subscribe(r.inbox)
+	n.local[e.name] = r.router
+	return r.measure(n.bus)
+}
+
+// measure registers the service's own series, its pool's and its inbox's.
+func (r *room) measure(b bus.Bus) error {
+	series := []prometheus.Collector{r.inbox.Collector(b)}
+	for state, count := range map[string]func() int32{
+		"used": func() int32 { return r.db.Stats().AcquiredConns() }, "idle": func() int32 { return r.db.Stats().IdleConns() },
+	} {
+		series = append(series, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tulifo_db_connections", Help: "Database connections of the service's pool, by state.", ConstLabels: prometheus.Labels{"service": r.name, "state": state},
+		}, func() float64 { return float64(count()) }))
+	}
+	if s, ok := r.service.(interface{ Collectors() []prometheus.Collector }); ok {
+		series = append(series, s.Collectors()...)
+	}
+	for _, s := range series {
+		if err := r.metrics.Registry.Register(s); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+// addresses are where another process has a service: what the environment says, else its name as kong.yml has it.
+func (n *node) addresses(service string) []string {
+	if urls := n.c.targets(service); len(urls) > 0 {
+		return urls
+	}
+	for _, e := range services {
+		if e.name == service {
+			return []string{fmt.Sprintf("http://%s-service:%d", e.name, e.port)}
+		}
+	}
+	return nil
+}
+
+// close gives back what newNode opened, in reverse.
+func (n *node) close() {
+	if n.bus != nil {
+		n.bus.Close()
+	}
+	if n.busDB != nil {
+		n.busDB.Close()
+	}
+	for _, r := range n.rooms {
+		r.db.Close()
+	}
+	if n.session != nil {
+		n.session.Close()
+	}
+}
+
+// migrate brings the schemas of the services and of the bus up to date, waiting a moment for a database that is just starting.
+func migrate(ctx context.Context, url string, entries []entry) error {
+	all := []postgres.Migration{bus.Migration}
+	for _, e := range entries {
+		m := e.migration()
+		all = append(all, api.Migration(m.Schema), outbox.Migration(m.Schema), audit.Migration(m.Schema), m)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if err := postgres.Migrate(ctx, url, all...); err != nil {
+		return fmt.Errorf("bring the database up to date: %w", err)
+	}
+	return nil
+}
+
+func (n *node) ready(ready bool) {
+	for _, r := range n.rooms {
+		r.router.SetReady(ready)
+	}
+}

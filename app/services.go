@@ -1,0 +1,86 @@
+// Package app is the one place that knows every service: it builds them, runs them in one process or in many, and holds the operator's
+// commands.
+//
+// Always: a process that cannot do all that it was asked to refuses to start, with a sentence that says what to do; one that runs outlives
+// the loss of its stores; and one that is told to stop finishes what it has begun.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"tulifo/platform/clock"
+	"tulifo/platform/kv"
+	"tulifo/platform/peer"
+	"tulifo/platform/postgres"
+	"tulifo/platform/token"
+	"tulifo/services/auth"
+)
+
+// entry is a row of the table of services.
+type entry struct {
+	name      string // the one word for it everywhere
+	port      int    // of platform.md
+	money     bool   // keeps idempotency keys for ever
+	migration func() postgres.Migration
+	build     func(context.Context, parts) (Service, error)
+}
+
+func (e entry) schema() string { return e.migration().Schema }
+
+// parts are what services are built of.
+type parts struct {
+	Config
+	db      *postgres.DB
+	clock   clock.Clock
+	keys    *token.Keys
+	revoked *token.Revocations
+	kv      kv.Store
+	peers   *peer.Directory
+	log     *slog.Logger
+}
+
+// services is THE table: every service that exists, in the order of its ports.
+var services = []entry{
+	{"auth", 3001, false, auth.Migration, func(_ context.Context, p parts) (Service, error) {
+		c, err := part[auth.Config](p.Config)
+		return auth.New(p.db, p.clock, p.keys, p.revoked, c), err
+	}},
+}
+
+// besides are what serve knows apart from services.
+var besides = []string{"gateway", "inbox", "stripe-simulator"}
+
+// chosen are the entries of the names; names of other parts of the platform are passed over.
+func chosen(names []string) []entry {
+	var out []entry
+	for _, e := range services {
+		if slices.Contains(names, e.name) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func serviceNames() []string {
+	var out []string
+	for _, e := range services {
+		out = append(out, e.name)
+	}
+	return out
+}
+
+// known refuses names that are neither a service nor another part of the platform.
+func known(names []string) error {
+	for i, name := range names {
+		if !slices.Contains(serviceNames(), name) && !slices.Contains(besides, name) {
+			return fmt.Errorf("there is no service %q; there are %v and %v", name, serviceNames(), besides)
+		}
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("%q is named twice", name)
+		}
+	}
+	return nil
+}
