@@ -13,7 +13,7 @@ import (
 
 const (
 	firstGap = 50 * time.Millisecond // before the next try after an error
-	lastGap  = 5 * time.Second       // the longest such pause
+	lastGap  = time.Second           // the longest such pause
 	grace    = 5 * time.Second       // for the batch being handled when the process is told to stop
 	tidyGap  = 30 * time.Second      // between two notes of a cursor that only passed over others' events
 )

@@ -21,7 +21,8 @@ const (
 	wakeGap   = 10 * time.Millisecond  // between two pokes across processes
 	chunk     = 256                    // events to the bus at a time
 	firstGap  = 50 * time.Millisecond  // before the next try after an error
-	lastGap   = 5 * time.Second        // the longest such pause
+	lastGap   = time.Second            // the longest such pause
+	grace     = 5 * time.Second        // for forgetting what was handed over, when the process is told to stop
 	waiting   = "outbox.waiting"       // broadcast: the leading relay of the producer is to look
 )
 
@@ -243,7 +244,7 @@ func (r *Relay) next(ctx context.Context, done []int64) (rows []row, err error) 
 	var b pgx.Batch
 	if len(done) > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastGap)
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
 		b.Queue(forget, done)
 	}

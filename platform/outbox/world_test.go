@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -55,6 +58,7 @@ func migrations() []postgres.Migration {
 // process is one process that runs the teller, which has an outbox, and the reader, which has both.
 type process struct {
 	t              testing.TB
+	url            string
 	bus            *bus.Postgres
 	session        *postgres.Session
 	teller, reader *postgres.DB
@@ -77,7 +81,7 @@ func start(t testing.TB, url string) *process {
 		t.Cleanup(db.Close)
 		return db
 	}
-	p := &process{t: t, teller: open(tellerSchema), reader: open(readerSchema)}
+	p := &process{t: t, url: url, teller: open(tellerSchema), reader: open(readerSchema)}
 	busDB := open(bus.Schema)
 	session, err := postgres.NewSession(url, log)
 	if err != nil {
@@ -142,6 +146,59 @@ func (p *process) tryTell(ctx context.Context, subject uuid.UUID, n int) error {
 		}
 		return outbox.Add(ctx, tx, subject, told{n})
 	})
+}
+
+// tellOnce commits fact n about subject unless it stands already: after an error nobody knows.
+func (p *process) tellOnce(subject uuid.UUID, n int) error {
+	ctx := context.Background()
+	return p.teller.InTx(ctx, func(tx postgres.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			INSERT INTO facts AS f (subject, n) VALUES ($1, $2) ON CONFLICT (subject) DO UPDATE SET n = excluded.n WHERE f.n < excluded.n`, subject, n)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		return outbox.Add(ctx, tx, subject, told{n})
+	})
+}
+
+func open(t testing.TB, p *process, schema string) *postgres.DB {
+	t.Helper()
+	return pgtest.Open(t, p.url, schema)
+}
+
+// ownServer is a Postgres that only this test uses, with its disk kept safe.
+func ownServer(t testing.TB) (*postgres.Server, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "outbox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	server, err := postgres.Start(context.Background(), postgres.Options{Dir: filepath.Join(dir, "data"), MaxConns: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	url := server.URL("postgres")
+	if err := postgres.Migrate(context.Background(), url, migrations()...); err != nil {
+		t.Fatal(err)
+	}
+	return server, url
+}
+
+// killHard kills the postmaster as the kernel would.
+func killHard(t testing.TB, server *postgres.Server) {
+	t.Helper()
+	if err := syscall.Kill(server.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // leave notes the effect of the event in hand.
