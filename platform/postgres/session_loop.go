@@ -36,15 +36,19 @@ func (s *Session) loop() {
 				rest, again = reconnectAt, true
 				err = s.serve(conn)
 			}
-			bounded, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), time.Second)
-			_ = conn.Close(bounded)
-			cancel()
 		}
+		// Who holds a lock learns that it is lost before anybody else can have it.
 		if s.ctx.Err() != nil {
 			s.setDown(errClosed)
+		} else {
+			s.setDown(unreachable(err))
+		}
+		if conn != nil {
+			s.leave(conn)
+		}
+		if s.ctx.Err() != nil {
 			return
 		}
-		s.setDown(unreachable(err))
 		s.log.Warn("the session with the database is broken and is built again", "after", rest, "error", err)
 		if pause(s.ctx, rest) != nil {
 			s.setDown(errClosed)
@@ -52,6 +56,16 @@ func (s *Session) loop() {
 		}
 		rest = min(2*rest, longestRest)
 	}
+}
+
+// leave gives the locks back by word, since the server notices a closed connection only a little later.
+func (s *Session) leave(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), time.Second)
+	defer cancel()
+	if !conn.IsClosed() {
+		_, _ = conn.Exec(ctx, "SELECT pg_advisory_unlock_all()")
+	}
+	_ = conn.Close(ctx)
 }
 
 // setDown notes that there is no connection: waiting requests are answered and all locks are lost.
