@@ -1,0 +1,77 @@
+package booking
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"tulifo/platform/postgres"
+)
+
+// checks are queries that find breaches of what always holds here: an id and what is wrong with it.
+var checks = []struct{ says, sql string }{
+	{"I1: booking %s overlaps another held time", `
+		SELECT a.booking_id AS id FROM busy a JOIN busy b ON a.worker_id = b.worker_id AND a.held && b.held AND a.lane && b.lane
+		WHERE a.live AND b.live AND a.booking_id IS NOT NULL AND b.booking_id IS DISTINCT FROM a.booking_id`},
+	{"I1: booking %s does not hold its time with its buffers", `
+		SELECT k.id FROM bookings k LEFT JOIN busy b ON b.booking_id = k.id
+		WHERE b.booking_id IS NULL OR b.worker_id <> k.worker_id OR b.live <> (k.status IN ('pending', 'confirmed', 'in_progress')) OR b.lane <> '[0,)'
+			OR b.held <> tstzrange(k.starts_at - make_interval(mins => k.buffer_before), k.ends_at + make_interval(mins => k.buffer_after))`},
+	{"I1: block %s does not hold its time", `
+		SELECT k.id FROM blocks k LEFT JOIN busy b ON b.block_id = k.id
+		WHERE k.days IS NULL AND (b.block_id IS NULL OR NOT b.live OR b.held <> tstzrange(k.starts_at, k.ends_at)) OR k.days IS NOT NULL AND b.block_id IS NOT NULL`},
+	{"the load of worker %s is not what a recount says", `
+		WITH counted AS (
+			SELECT worker_id, p.period, p.start, count(*) AS bookings, sum(duration_minutes) AS minutes
+			FROM bookings CROSS JOIN LATERAL (VALUES ('day', load_day), ('week', date_trunc('week', load_day)::date)) AS p (period, start)
+			WHERE status NOT IN ('cancelled', 'expired') GROUP BY 1, 2, 3)
+		SELECT DISTINCT worker_id AS id FROM load l FULL JOIN counted c USING (worker_id, period, start)
+		WHERE coalesce(l.bookings, 0) <> coalesce(c.bookings, 0) OR coalesce(l.minutes, 0) <> coalesce(c.minutes, 0)`},
+	{"the unpaid bookings of client %s are not as many as counted", `
+		WITH unpaid AS (
+			SELECT client_id, p.worker_id, count(*) AS held
+			FROM bookings k CROSS JOIN LATERAL (VALUES (k.worker_id), ('00000000-0000-0000-0000-000000000000'::uuid)) AS p (worker_id)
+			WHERE status IN ('pending', 'confirmed') AND paid_at IS NULL GROUP BY 1, 2)
+		SELECT DISTINCT client_id AS id FROM holds h FULL JOIN unpaid u USING (client_id, worker_id) WHERE coalesce(h.held, 0) <> coalesce(u.held, 0)`},
+	{"booking %s has no amount that follows from its rate", `
+		SELECT id FROM bookings WHERE amount_minor <> (rate_minor * duration_minutes + 30) / 60
+			OR duration_minutes <> extract(epoch FROM ends_at - starts_at) / 60`},
+	{"I5: the last move of booking %s is not to where it stands", `
+		SELECT k.id FROM bookings k LEFT JOIN moves m ON m.booking_id = k.id AND m.version = k.version WHERE m.to_status IS DISTINCT FROM k.status`},
+	{"I5: the moves of booking %s do not join", `
+		SELECT DISTINCT booking_id AS id FROM (
+			SELECT booking_id, from_status, version, lag(to_status, 1, '') OVER (PARTITION BY booking_id ORDER BY version) AS before,
+				row_number() OVER (PARTITION BY booking_id ORDER BY version) AS n FROM moves) m
+		WHERE from_status <> before OR n <> version`},
+	{"I5: booking %s was started, completed or closed as a no-show without being paid", `
+		SELECT id FROM bookings WHERE status IN ('in_progress', 'completed', 'no_show') AND paid_at IS NULL`},
+}
+
+// Check is a sentence for every breach of I1 and I5, and of the counts and prices that this service keeps.
+func (s *Service) Check(ctx context.Context) ([]string, error) {
+	var found []string
+	for _, c := range checks {
+		ids, err := postgres.All[uuid.UUID](ctx, s.db, c.sql+` LIMIT 100`)
+		if err != nil {
+			return nil, fmt.Errorf("check %q: %w", c.says, err)
+		}
+		for _, id := range ids {
+			found = append(found, fmt.Sprintf(c.says, id))
+		}
+	}
+	edges, err := postgres.All[struct {
+		BookingID            uuid.UUID
+		FromStatus, ToStatus Status
+	}](ctx, s.db, `SELECT DISTINCT ON (from_status, to_status) booking_id, from_status, to_status FROM moves WHERE from_status <> to_status`)
+	if err != nil {
+		return nil, fmt.Errorf("check edges: %w", err)
+	}
+	for _, e := range edges {
+		born := e.FromStatus == "" && (e.ToStatus == Pending || e.ToStatus == Confirmed)
+		if !born && !drawn(e.FromStatus, e.ToStatus) {
+			found = append(found, fmt.Sprintf("I5: booking %s went from %q to %q, which is no edge", e.BookingID, e.FromStatus, e.ToStatus))
+		}
+	}
+	return found, nil
+}

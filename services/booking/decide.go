@@ -1,0 +1,342 @@
+package booking
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tulifo/platform/errs"
+)
+
+// The codes of a refused time. To others than the worker and admins a listing tells the code only.
+const (
+	codeInactive = "inactive"      // the worker takes no bookings
+	codeLength   = "length"        // no slot has that length
+	codeNotice   = "notice"        // past, or sooner than the worker wants to know
+	codeHorizon  = "horizon"       // further ahead than the worker plans
+	codeOutside  = "outside_hours" // not within the hours, or not a start on their grid
+	codeBusy     = "busy"          // a booking or a block is there
+	codeLimit    = "limit"         // enough for the day or the week
+)
+
+// Lengths that are possible while the worker has named none, in minutes.
+const (
+	shortest   = 15
+	longest    = 24 * 60
+	lengthStep = 5
+)
+
+// Window is a part of a local day, in minutes from its midnight. End is above Start; over 1440 it lies in the next day.
+type Window struct{ Start, End int }
+
+// Rules is what a worker has set for the calendar. Minutes everywhere; zero means none for buffers, notice and limits.
+type Rules struct {
+	Zone         string
+	Weekly       [7][]Window       // by day of the week, 0 is Sunday
+	Overrides    map[Date][]Window // instead of the weekly windows of that date; none means closed
+	BufferBefore int
+	BufferAfter  int
+	MinNotice    int
+	HorizonDays  int
+	SlotStep     int
+	SlotLengths  []int // none means any from 15 minutes to 24 hours in steps of 5
+	Limits       Limits
+}
+
+// Limits is how much the worker takes on by local date of the start and by ISO week; zero means no limit.
+type Limits struct{ PerDay, MinutesPerDay, PerWeek, MinutesPerWeek int }
+
+// Recurring is a block that comes back on local dates From to Until, on the days of Days, at the same wall time.
+type Recurring struct {
+	From   Date
+	Until  *Date
+	Days   [7]bool
+	Window Window
+	Reason string
+}
+
+// held is a time that is taken: a booking with its buffers, or a one-off block.
+type held struct {
+	span
+	booking uuid.UUID // zero for a block
+	reason  string
+}
+
+// load is what a day or a week has already.
+type load struct{ Bookings, Minutes int }
+
+type period struct {
+	kind  string // day or week
+	start Date
+}
+
+func dayOf(d Date) period  { return period{"day", d} }
+func weekOf(d Date) period { return period{"week", d.week()} }
+
+// calendar is all that decides on a worker's time.
+type calendar struct {
+	Rules
+	active    bool
+	loc       *time.Location
+	held      []held
+	recurring []Recurring
+	load      map[period]load
+}
+
+// Refusal says why a time cannot be booked.
+type Refusal struct {
+	Code string
+	Full string // for the worker and admins
+}
+
+// decide answers nil when want can be booked at now, and otherwise why not. Listing, booking, rescheduling and explaining all ask it.
+func decide(c *calendar, want span, now time.Time) *Refusal {
+	// Before the days are worked out, because want may be centuries long.
+	if no := c.early(want, now); no != nil {
+		return no
+	}
+	return c.around(want).decide(want, now)
+}
+
+// offer is a time that somebody may think of, and why it cannot be booked if it cannot.
+type offer struct {
+	span
+	refusal *Refusal
+}
+
+// offers is what decide says of every start of the grid in [within.Start, within.End), those that an override has taken away included.
+func (c *calendar) offers(within span, length int, now time.Time) []offer {
+	v := c.around(span{within.Start, within.End.Add(minutes(length))})
+	var out []offer
+	for _, start := range distinct(slices.Concat(v.starts, v.closed)) {
+		if start.Before(within.Start) || !start.Before(within.End) {
+			continue
+		}
+		want := span{start, start.Add(minutes(length))}
+		out = append(out, offer{want, v.decide(want, now)})
+	}
+	return out
+}
+
+// view is a calendar worked out for a stretch of time.
+type view struct {
+	*calendar
+	open   []span      // merged
+	starts []time.Time // of the grid, sorted
+	closed []time.Time // starts of the weekly grid that an override takes away
+	taken  []held      // sorted by start; held ones and occurrences of recurring blocks
+	reach  time.Duration
+}
+
+// around works the calendar out for times that lie within s.
+func (c *calendar) around(s span) *view {
+	v := &view{calendar: c, taken: slices.Clone(c.held)}
+	reach := s.widen(c.BufferBefore, c.BufferAfter)
+	// A window begins up to two days before the end of it, and a skipped day counts as one.
+	first, last := localDate(c.loc, reach.Start)-2, localDate(c.loc, reach.End)+1
+	for d := first; d <= last; d++ {
+		windows, overridden := c.Overrides[d]
+		if !overridden {
+			windows = c.Weekly[d.weekday()]
+		}
+		for _, w := range windows {
+			open, starts := c.grid(d, w)
+			v.open = append(v.open, open)
+			v.starts = append(v.starts, starts...)
+		}
+		if overridden {
+			for _, w := range c.Weekly[d.weekday()] {
+				_, starts := c.grid(d, w)
+				v.closed = append(v.closed, starts...)
+			}
+		}
+		for _, r := range c.recurring {
+			if r.on(d) {
+				s, _ := stretch(c.loc, d.at(r.Window.Start), d.at(r.Window.End))
+				v.taken = append(v.taken, held{span: s, reason: r.Reason})
+			}
+		}
+	}
+	v.open = merge(v.open)
+	v.starts = distinct(v.starts)
+	v.closed = slices.DeleteFunc(distinct(v.closed), v.isStart)
+	v.taken = slices.DeleteFunc(v.taken, func(h held) bool { return h.empty() })
+	slices.SortFunc(v.taken, func(a, b held) int { return byStart(a.span, b.span) })
+	for _, h := range v.taken {
+		v.reach = max(v.reach, h.End.Sub(h.Start))
+	}
+	return v
+}
+
+// grid is the open interval of a window of a local date, and the wall times of its grid that exist.
+func (c *calendar) grid(d Date, w Window) (open span, starts []time.Time) {
+	open, even := stretch(c.loc, d.at(w.Start), d.at(w.End))
+	for m := w.Start; m < w.End; m += c.SlotStep {
+		if even {
+			starts = append(starts, open.Start.Add(minutes(m-w.Start)))
+		} else if t, exists := instant(c.loc, d.at(m)); exists {
+			starts = append(starts, t)
+		}
+	}
+	return open, starts
+}
+
+func (r Recurring) on(d Date) bool {
+	return d >= r.From && (r.Until == nil || d <= *r.Until) && r.Days[d.weekday()]
+}
+
+// early is what can be said without looking at any day.
+func (c *calendar) early(want span, now time.Time) *Refusal {
+	switch {
+	case !c.active:
+		return &Refusal{codeInactive, "No bookings are taken at the moment."}
+	case !c.lengthAllowed(want):
+		return &Refusal{codeLength, "No slot has that length."}
+	case want.Start.Before(now):
+		return &Refusal{codeNotice, "That time is past."}
+	case want.Start.Before(now.Add(minutes(c.MinNotice))):
+		return &Refusal{codeNotice, fmt.Sprintf("Notice of %d minutes, set by you.", c.MinNotice)}
+	case want.Start.After(now.AddDate(0, 0, c.HorizonDays)):
+		return &Refusal{codeHorizon, fmt.Sprintf("Horizon of %d days, set by you.", c.HorizonDays)}
+	}
+	return nil
+}
+
+func (v *view) decide(want span, now time.Time) *Refusal {
+	if no := v.early(want, now); no != nil {
+		return no
+	}
+	if no := v.outside(want); no != nil {
+		return no
+	}
+	if no := v.busy(want.widen(v.BufferBefore, v.BufferAfter)); no != nil {
+		return no
+	}
+	return v.overLimit(want)
+}
+
+func (c *calendar) lengthAllowed(want span) bool {
+	length := want.End.Sub(want.Start)
+	if length <= 0 || length > minutes(longest) || length%time.Minute != 0 {
+		return false
+	}
+	n := int(length / time.Minute)
+	if len(c.SlotLengths) == 0 {
+		return n >= shortest && n%lengthStep == 0
+	}
+	return slices.Contains(c.SlotLengths, n)
+}
+
+func (v *view) isStart(t time.Time) bool {
+	_, found := slices.BinarySearchFunc(v.starts, t, time.Time.Compare)
+	return found
+}
+
+func (v *view) outside(want span) *Refusal {
+	d := localDate(v.loc, want.Start)
+	if windows, overridden := v.Overrides[d]; overridden && len(windows) == 0 && !v.isStart(want.Start) {
+		return &Refusal{codeOutside, fmt.Sprintf("Closed on %s, set by you.", d)}
+	}
+	// The first open interval that ends after the start is the only one that can cover it.
+	i, _ := slices.BinarySearchFunc(v.open, want.Start, func(s span, t time.Time) int {
+		if s.End.After(t) {
+			return 1
+		}
+		return -1
+	})
+	switch {
+	case i == len(v.open) || !v.open[i].covers(want):
+		return &Refusal{codeOutside, "Outside your hours."}
+	case !v.isStart(want.Start):
+		return &Refusal{codeOutside, fmt.Sprintf("Not one of your starts, which come every %d minutes.", v.SlotStep)}
+	}
+	return nil
+}
+
+// busy finds the first thing that is in the way of want, which has its buffers already.
+func (v *view) busy(want span) *Refusal {
+	i, _ := slices.BinarySearchFunc(v.taken, want.Start.Add(-v.reach), func(h held, t time.Time) int { return h.Start.Compare(t) })
+	for _, h := range v.taken[i:] {
+		if !h.Start.Before(want.End) {
+			return nil
+		}
+		if !h.overlaps(want) {
+			continue
+		}
+		from, to := h.Start.In(v.loc).Format("15:04"), h.End.In(v.loc).Format("15:04")
+		switch {
+		case h.booking != uuid.Nil:
+			return &Refusal{codeBusy, fmt.Sprintf("A booking holds %s to %s, buffers included.", from, to)}
+		case h.reason != "":
+			return &Refusal{codeBusy, fmt.Sprintf("Blocked by you from %s to %s: %s", from, to, h.reason)}
+		}
+		return &Refusal{codeBusy, fmt.Sprintf("Blocked by you from %s to %s.", from, to)}
+	}
+	return nil
+}
+
+func (v *view) overLimit(want span) *Refusal {
+	d, n := localDate(v.loc, want.Start), want.minutes()
+	day, week := v.load[dayOf(d)], v.load[weekOf(d)]
+	for _, l := range []struct {
+		what           string
+		max, has, plus int
+	}{
+		{"Daily limit", v.Limits.PerDay, day.Bookings, 1},
+		{"Daily limit in minutes", v.Limits.MinutesPerDay, day.Minutes, n},
+		{"Weekly limit", v.Limits.PerWeek, week.Bookings, 1},
+		{"Weekly limit in minutes", v.Limits.MinutesPerWeek, week.Minutes, n},
+	} {
+		if l.max > 0 && l.has+l.plus > l.max {
+			return &Refusal{codeLimit, fmt.Sprintf("%s %d of %d, set by you.", l.what, l.has, l.max)}
+		}
+	}
+	return nil
+}
+
+// without is the calendar as if b were not there, for moving b.
+func (c *calendar) without(b Booking) *calendar {
+	rest := *c
+	rest.held = slices.DeleteFunc(slices.Clone(c.held), func(h held) bool { return h.booking == b.ID })
+	rest.load = map[period]load{}
+	for p, l := range c.load {
+		if p == dayOf(b.LoadDay) || p == weekOf(b.LoadDay) {
+			l.Bookings, l.Minutes = l.Bookings-1, l.Minutes-b.Duration
+		}
+		rest.load[p] = l
+	}
+	return &rest
+}
+
+// agreed is the calendar for a time on which both sides agree, so that no notice is needed.
+func (c *calendar) agreed() *calendar {
+	waived := *c
+	waived.MinNotice = 0
+	return &waived
+}
+
+// forClient is the refusal as one who wants to book may read it.
+func (r *Refusal) forClient() error {
+	switch r.Code {
+	case codeInactive:
+		return errs.Coded(errs.Conflict, r.Code, "The worker takes no bookings at the moment.")
+	case codeLength:
+		return errs.Coded(errs.Invalid, r.Code, "The worker offers no slots of that length.")
+	case codeNotice:
+		return errs.Coded(errs.Invalid, r.Code, "That time is past, or too soon for the worker.")
+	case codeHorizon:
+		return errs.Coded(errs.Invalid, r.Code, "The worker does not plan that far ahead.")
+	case codeOutside:
+		return errs.Coded(errs.Invalid, r.Code, "The worker does not offer that time.")
+	case codeLimit:
+		return errs.Coded(errs.Conflict, r.Code, "The worker takes no more bookings on that day or in that week.")
+	}
+	return errs.Coded(errs.Conflict, codeBusy, "The worker is not free at that time.")
+}
+
+func distinct(times []time.Time) []time.Time {
+	slices.SortFunc(times, time.Time.Compare)
+	return slices.CompactFunc(times, time.Time.Equal)
+}

@@ -1,0 +1,388 @@
+package booking_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"tulifo/services/booking"
+)
+
+func at(t testing.TB, s string) time.Time {
+	t.Helper()
+	v, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.UTC()
+}
+
+func hours(h1, m1, h2, m2 int) booking.Window {
+	w := booking.Window{Start: h1*60 + m1, End: h2*60 + m2}
+	if w.End <= w.Start {
+		w.End += 1440
+	}
+	return w
+}
+
+func everyDay(zone string, w ...booking.Window) booking.Rules {
+	r := booking.Rules{Zone: zone, HorizonDays: 400, SlotStep: 30}
+	for d := range r.Weekly {
+		r.Weekly[d] = w
+	}
+	return r
+}
+
+func date(s string) booking.Date {
+	d, err := booking.ParseDate(s)
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
+
+func TestInstant(t *testing.T) {
+	for _, c := range []struct {
+		what, zone, date string
+		h, m             int
+		want             string
+		exists           bool
+	}{
+		{"an ordinary time", "Europe/Berlin", "2026-03-02", 9, 0, "2026-03-02T08:00:00Z", true},
+		{"skipped by summer time: the end of the gap", "Europe/Berlin", "2026-03-29", 2, 30, "2026-03-29T01:00:00Z", false},
+		{"the end of the gap itself exists", "Europe/Berlin", "2026-03-29", 3, 0, "2026-03-29T01:00:00Z", true},
+		{"shown twice: the first one", "Europe/Berlin", "2026-10-25", 2, 30, "2026-10-25T00:30:00Z", true},
+		{"after the repeated hour", "Europe/Berlin", "2026-10-25", 3, 0, "2026-10-25T02:00:00Z", true},
+		{"New York in spring", "America/New_York", "2026-03-08", 2, 15, "2026-03-08T07:00:00Z", false},
+		{"New York in autumn", "America/New_York", "2026-11-01", 1, 30, "2026-11-01T05:30:00Z", true},
+		{"a half-hour zone", "Asia/Kolkata", "2026-06-01", 9, 0, "2026-06-01T03:30:00Z", true},
+		{"a quarter-hour zone", "Asia/Kathmandu", "2026-06-01", 9, 0, "2026-06-01T03:15:00Z", true},
+		{"half an hour is skipped", "Australia/Lord_Howe", "2026-10-04", 2, 15, "2026-10-03T15:30:00Z", false},
+		{"half an hour is repeated", "Australia/Lord_Howe", "2026-04-05", 1, 45, "2026-04-04T14:45:00Z", true},
+		{"Ramadan's clock goes back", "Africa/Casablanca", "2026-02-15", 2, 30, "2026-02-15T01:30:00Z", true},
+		{"and forward after it", "Africa/Casablanca", "2026-03-22", 2, 30, "2026-03-22T02:00:00Z", false},
+		{"a day that was skipped", "Pacific/Apia", "2011-12-30", 12, 0, "2011-12-30T10:00:00Z", false},
+		{"midnight was skipped", "America/Sao_Paulo", "2018-11-04", 0, 0, "2018-11-04T03:00:00Z", false},
+		{"midnight's hour was repeated", "America/Sao_Paulo", "2018-02-17", 23, 30, "2018-02-18T01:30:00Z", true},
+		{"24:00 is the next midnight", "Europe/Berlin", "2026-03-02", 24, 0, "2026-03-02T23:00:00Z", true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			loc, err := time.LoadLocation(c.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, exists := booking.InstantOn(loc, date(c.date), c.h*60+c.m)
+			if !got.Equal(at(t, c.want)) || exists != c.exists {
+				t.Errorf("got %s, %t; want %s, %t", got.Format(time.RFC3339), exists, c.want, c.exists)
+			}
+		})
+	}
+}
+
+// 9 to 17 in Berlin, lunch 12 to 13, a buffer of 15 minutes on each side, and a booking from 14 to 15.
+func berlin(t testing.TB) *booking.Plan {
+	r := booking.Rules{Zone: "Europe/Berlin", HorizonDays: 60, SlotStep: 30, BufferBefore: 15, BufferAfter: 15, MinNotice: 120}
+	for d := 1; d <= 5; d++ {
+		r.Weekly[d] = []booking.Window{hours(9, 0, 17, 0)}
+	}
+	r.Overrides = map[booking.Date][]booking.Window{date("2026-03-06"): nil, date("2026-03-07"): {hours(10, 0, 12, 0)}}
+	c := booking.NewCalendar(r)
+	c.Repeat(booking.Recurring{From: date("2026-01-01"), Days: [7]bool{1: true, 2: true, 3: true, 4: true, 5: true}, Window: hours(12, 0, 13, 0), Reason: "lunch"})
+	c.Booked(booking.Span{Start: at(t, "2026-03-03T14:00:00+01:00"), End: at(t, "2026-03-03T15:00:00+01:00")})
+	return c
+}
+
+func TestDecide(t *testing.T) {
+	now := at(t, "2026-03-02T10:00:00+01:00") // a Monday
+	for _, c := range []struct {
+		what, start string
+		minutes     int
+		code, has   string
+		set         func(*booking.Plan)
+	}{
+		{"a free hour", "2026-03-03T09:00:00+01:00", 60, "", "", nil},
+		{"in the client's zone", "2026-03-03T03:00:00-05:00", 60, "", "", nil},
+		{"past", "2026-03-02T09:00:00+01:00", 60, "notice", "past", nil},
+		{"within the notice", "2026-03-02T11:30:00+01:00", 30, "notice", "120", nil},
+		{"beyond the horizon", "2026-05-04T09:00:00+02:00", 60, "horizon", "60 days", nil},
+		{"before hours", "2026-03-03T08:30:00+01:00", 60, "outside_hours", "", nil},
+		{"over the end", "2026-03-03T16:30:00+01:00", 60, "outside_hours", "", nil},
+		{"until the end; the buffer sticks out", "2026-03-03T16:00:00+01:00", 60, "", "", nil},
+		{"off the grid", "2026-03-03T09:10:00+01:00", 60, "outside_hours", "30 minutes", nil},
+		{"on Sunday", "2026-03-08T10:00:00+01:00", 60, "outside_hours", "", nil},
+		{"an override closes the Friday", "2026-03-06T10:00:00+01:00", 60, "outside_hours", "Closed on 2026-03-06", nil},
+		{"an override opens the Saturday", "2026-03-07T10:00:00+01:00", 60, "", "", nil},
+		{"lunch", "2026-03-03T12:00:00+01:00", 60, "busy", "lunch", nil},
+		{"the buffer runs into lunch", "2026-03-03T11:00:00+01:00", 60, "busy", "lunch", nil},
+		{"clear of lunch", "2026-03-03T10:30:00+01:00", 60, "", "", nil},
+		{"on a booking", "2026-03-03T14:30:00+01:00", 60, "busy", "13:45 to 15:15", nil},
+		{"buffers touch", "2026-03-03T15:30:00+01:00", 60, "", "", nil},
+		{"buffers overlap", "2026-03-03T15:00:00+01:00", 60, "busy", "", nil},
+		{"one minute", "2026-03-03T09:00:00+01:00", 1, "length", "", nil},
+		{"ten years", "2026-03-03T09:00:00+01:00", 10 * 365 * 1440, "length", "", nil},
+		{"ends before it starts", "2026-03-03T09:00:00+01:00", -60, "length", "", nil},
+		{"no time at all", "2026-03-03T09:00:00+01:00", 0, "length", "", nil},
+		{"a length that is not offered", "2026-03-03T09:00:00+01:00", 60, "length", "", func(c *booking.Plan) { c.SlotLengths = []int{50, 90} }},
+		{"a length that is offered", "2026-03-03T09:00:00+01:00", 50, "", "", func(c *booking.Plan) { c.SlotLengths = []int{50, 90} }},
+		{"the day is full", "2026-03-03T09:00:00+01:00", 60, "limit", "Daily limit 4 of 4, set by you", func(c *booking.Plan) {
+			c.Limits.PerDay = 4
+			c.Load(booking.DayOf(date("2026-03-03")), 4, 240)
+		}},
+		{"its minutes would be too many", "2026-03-03T09:00:00+01:00", 60, "limit", "minutes 200 of 240", func(c *booking.Plan) {
+			c.Limits.MinutesPerDay = 240
+			c.Load(booking.DayOf(date("2026-03-03")), 3, 200)
+		}},
+		{"its minutes just fit", "2026-03-03T09:00:00+01:00", 60, "", "", func(c *booking.Plan) {
+			c.Limits.MinutesPerDay = 240
+			c.Load(booking.DayOf(date("2026-03-03")), 3, 180)
+		}},
+		{"the week is full", "2026-03-07T10:00:00+01:00", 60, "limit", "Weekly limit 9 of 9", func(c *booking.Plan) {
+			c.Limits.PerWeek = 9
+			c.Load(booking.WeekOf(date("2026-03-02")), 9, 540)
+		}},
+		{"the next week is not", "2026-03-09T10:00:00+01:00", 60, "", "", func(c *booking.Plan) {
+			c.Limits.PerWeek = 9
+			c.Load(booking.WeekOf(date("2026-03-08")), 9, 540)
+		}},
+		{"nobody takes bookings", "2026-03-03T09:00:00+01:00", 60, "inactive", "", (*booking.Plan).Deactivate},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			cal := berlin(t)
+			if c.set != nil {
+				c.set(cal)
+			}
+			start := at(t, c.start)
+			no := booking.Decide(cal, booking.Span{Start: start, End: start.Add(time.Duration(c.minutes) * time.Minute)}, now)
+			switch {
+			case c.code == "" && no != nil:
+				t.Errorf("refused: %+v", no)
+			case c.code != "" && (no == nil || no.Code != c.code || !strings.Contains(no.Full, c.has)):
+				t.Errorf("got %+v, want %s with %q", no, c.code, c.has)
+			}
+		})
+	}
+}
+
+func TestLimitsCountByTheWorkersDate(t *testing.T) {
+	c := booking.NewCalendar(everyDay("Pacific/Auckland", hours(0, 0, 24, 0)))
+	c.Limits.PerDay = 1
+	c.Load(booking.DayOf(date("2026-06-02")), 1, 60)
+	now := at(t, "2026-05-01T00:00:00Z")
+	hour := func(s string) booking.Span {
+		return booking.Span{Start: at(t, s), End: at(t, s).Add(time.Hour)}
+	}
+	if no := booking.Decide(c, hour("2026-06-01T11:30:00Z"), now); no != nil {
+		t.Errorf("23:30 on the first, there: %+v", no)
+	}
+	if no := booking.Decide(c, hour("2026-06-01T12:00:00Z"), now); no == nil || no.Code != "limit" {
+		t.Errorf("midnight of the second, there: %+v", no)
+	}
+}
+
+func TestAcrossMidnight(t *testing.T) {
+	now := at(t, "2026-03-01T00:00:00Z")
+	for _, c := range []struct {
+		what string
+		w    []booking.Window
+		free bool
+	}{
+		{"a window over midnight", []booking.Window{hours(22, 0, 2, 0)}, true},
+		{"windows that meet at midnight", []booking.Window{hours(0, 0, 24, 0)}, true},
+		{"from midnight to midnight", []booking.Window{hours(0, 0, 0, 0)}, true},
+		{"a gap of a minute", []booking.Window{hours(0, 0, 23, 59)}, false},
+	} {
+		cal := booking.NewCalendar(everyDay("Asia/Kathmandu", c.w...))
+		start := at(t, "2026-03-03T23:00:00+05:45")
+		no := booking.Decide(cal, booking.Span{Start: start, End: start.Add(2 * time.Hour)}, now)
+		if (no == nil) != c.free {
+			t.Errorf("%s: %+v", c.what, no)
+		}
+	}
+}
+
+// Zones with the dates around which their clocks change.
+var changes = []struct{ zone, around string }{
+	{"Europe/Berlin", "2026-03-29"}, {"Europe/Berlin", "2026-10-25"},
+	{"America/New_York", "2026-03-08"}, {"America/New_York", "2026-11-01"},
+	{"Asia/Kolkata", "2026-06-15"}, {"Asia/Kathmandu", "2026-06-15"},
+	{"Australia/Lord_Howe", "2026-04-05"}, {"Australia/Lord_Howe", "2026-10-04"},
+	{"Africa/Casablanca", "2026-02-15"}, {"Africa/Casablanca", "2026-03-22"},
+	{"Pacific/Apia", "2011-12-30"}, {"Pacific/Apia", "2012-04-01"},
+	{"America/Sao_Paulo", "2018-11-04"}, {"America/Sao_Paulo", "2018-02-18"},
+	{"America/St_Johns", "2010-03-14"}, {"Pacific/Chatham", "2026-04-05"}, {"Europe/Dublin", "2026-10-25"},
+}
+
+// model answers by walking through every minute: it knows nothing but what time.Time.In shows on the wall.
+type model struct {
+	open  map[int64]bool // by minute of Unix time
+	start map[int64]bool
+}
+
+func walk(rules booking.Rules, from, to booking.Date) model {
+	loc, _ := time.LoadLocation(rules.Zone)
+	type minute struct{ unix, wall int64 }
+	var all []minute
+	first := map[int64]int64{} // wall → unix of its first showing
+	for u := (int64(from) - 4) * 1440; u < (int64(to)+4)*1440; u++ {
+		l := time.Unix(u*60, 0).In(loc)
+		w := time.Date(l.Year(), l.Month(), l.Day(), l.Hour(), l.Minute(), 0, 0, time.UTC).Unix() / 60
+		all = append(all, minute{u, w})
+		if _, seen := first[w]; !seen {
+			first[w] = u
+		}
+	}
+	find := func(w int64) int64 {
+		if u, ok := first[w]; ok {
+			return u
+		}
+		for i := 1; i < len(all); i++ { // the first minute after the jump over w
+			if all[i-1].wall < w && all[i].wall > w {
+				return all[i].unix
+			}
+		}
+		return 1 << 60
+	}
+	m := model{map[int64]bool{}, map[int64]bool{}}
+	for d := from - 2; d <= to+1; d++ {
+		windows, overridden := rules.Overrides[d]
+		if !overridden {
+			windows = rules.Weekly[(int(d)%7+11)%7]
+		}
+		for _, w := range windows {
+			base := int64(d) * 1440
+			for u := find(base + int64(w.Start)); u < find(base+int64(w.End)); u++ {
+				m.open[u] = true
+			}
+			for at := w.Start; at < w.End; at += rules.SlotStep {
+				if u, ok := first[base+int64(at)]; ok {
+					m.start[u] = true
+				}
+			}
+		}
+	}
+	return m
+}
+
+func TestEveryMinuteAroundChangesOfTheClock(t *testing.T) {
+	for _, c := range changes {
+		for _, w := range []booking.Window{hours(0, 0, 24, 0), hours(1, 15, 3, 45), hours(2, 0, 3, 0), hours(2, 15, 2, 45), hours(22, 0, 6, 0), hours(23, 30, 0, 30), hours(1, 30, 2, 0)} {
+			for _, step := range []int{15, 25, 30} {
+				t.Run(fmt.Sprintf("%s/%s/%d-%d/%d", c.zone, c.around, w.Start, w.End, step), func(t *testing.T) {
+					rules := everyDay(c.zone, w)
+					rules.SlotStep = step
+					mid := date(c.around)
+					rules.Overrides = map[booking.Date][]booking.Window{mid + 2: nil}
+					same(t, rules, mid-1, mid+2, 30)
+				})
+			}
+		}
+	}
+}
+
+func same(t interface {
+	Helper()
+	Fatalf(string, ...any)
+}, rules booking.Rules, from, to booking.Date, length int) {
+	t.Helper()
+	m := walk(rules, from, to)
+	cal := booking.NewCalendar(rules)
+	within := booking.Span{Start: time.Unix(int64(from)*86400, 0).UTC(), End: time.Unix(int64(to)*86400, 0).UTC()}
+	now := within.Start.Add(-time.Hour)
+	var want []string
+	for u := within.Start.Unix() / 60; u < within.End.Unix()/60; u++ {
+		fits := m.start[u]
+		for k := range int64(length) {
+			fits = fits && m.open[u+k]
+		}
+		if fits {
+			want = append(want, time.Unix(u*60, 0).UTC().Format(time.RFC3339))
+		}
+	}
+	var got []string
+	for _, s := range cal.Listed(within, length, now) {
+		got = append(got, s.Format(time.RFC3339))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("model (-), listing (+):\n%s", diff)
+	}
+}
+
+func randomCalendar(t *rapid.T) (*booking.Plan, booking.Date) {
+	c := rapid.SampledFrom(changes).Draw(t, "zone")
+	mid := date(c.around)
+	r := booking.Rules{Zone: c.zone, HorizonDays: rapid.IntRange(1, 20).Draw(t, "horizon"), SlotStep: rapid.SampledFrom([]int{5, 10, 15, 20, 30, 45, 60}).Draw(t, "step"),
+		BufferBefore: rapid.SampledFrom([]int{0, 0, 10, 45}).Draw(t, "before"), BufferAfter: rapid.SampledFrom([]int{0, 0, 15}).Draw(t, "after"),
+		MinNotice: rapid.SampledFrom([]int{0, 0, 90, 1440}).Draw(t, "notice"), Overrides: map[booking.Date][]booking.Window{}}
+	windows := func(name string) []booking.Window {
+		var out []booking.Window
+		for range rapid.IntRange(0, 2).Draw(t, name) {
+			start := rapid.IntRange(0, 95).Draw(t, "start") * 15
+			out = append(out, booking.Window{Start: start, End: start + rapid.IntRange(1, 96).Draw(t, "length")*15})
+		}
+		return out
+	}
+	for d := range r.Weekly {
+		r.Weekly[d] = windows("weekly")
+	}
+	if rapid.Bool().Draw(t, "overridden") {
+		r.Overrides[mid] = windows("override")
+	}
+	r.Limits.PerDay = rapid.IntRange(0, 3).Draw(t, "limit")
+	cal := booking.NewCalendar(r)
+	base := time.Unix(int64(mid)*86400, 0).UTC()
+	for range rapid.IntRange(0, 4).Draw(t, "taken") {
+		start := base.Add(time.Duration(rapid.IntRange(-200, 300).Draw(t, "at")) * 15 * time.Minute)
+		s := booking.Span{Start: start, End: start.Add(time.Duration(rapid.IntRange(1, 12).Draw(t, "for")) * 15 * time.Minute)}
+		if rapid.Bool().Draw(t, "booked") {
+			cal.Booked(s)
+		} else {
+			cal.Block(s, "")
+		}
+	}
+	if rapid.Bool().Draw(t, "lunch") {
+		cal.Repeat(booking.Recurring{From: mid - 10, Days: [7]bool{1: true, 3: true, 6: true}, Window: hours(12, 0, 13, 0)})
+	}
+	cal.Load(booking.DayOf(mid), rapid.IntRange(0, 3).Draw(t, "load"), 60)
+	return cal, mid
+}
+
+func TestListedIsBookable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cal, mid := randomCalendar(t)
+		length := rapid.SampledFrom([]int{15, 30, 60, 95, 240}).Draw(t, "minutes")
+		within := booking.Span{Start: time.Unix(int64(mid-2)*86400, 0).UTC(), End: time.Unix(int64(mid+3)*86400, 0).UTC()}
+		now := within.Start.Add(time.Duration(rapid.IntRange(-30, 60).Draw(t, "now")) * time.Hour)
+		listed := cal.Listed(within, length, now)
+		for at := within.Start; at.Before(within.End); at = at.Add(5 * time.Minute) {
+			_, isListed := slices.BinarySearchFunc(listed, at, time.Time.Compare)
+			no := booking.Decide(cal, booking.Span{Start: at, End: at.Add(time.Duration(length) * time.Minute)}, now)
+			if isListed != (no == nil) {
+				t.Fatalf("%s is listed: %t; asked for: %+v", at, isListed, no)
+			}
+		}
+	})
+}
+
+func TestRandomWindowsEqualTheModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := rapid.SampledFrom(changes).Draw(t, "zone")
+		start := rapid.IntRange(0, 287).Draw(t, "start") * 5
+		rules := everyDay(c.zone, booking.Window{Start: start, End: start + rapid.IntRange(1, 288).Draw(t, "length")*5})
+		rules.SlotStep = rapid.SampledFrom([]int{5, 20, 30, 60}).Draw(t, "step")
+		same(t, rules, date(c.around)-1, date(c.around)+2, rapid.SampledFrom([]int{15, 45, 180}).Draw(t, "minutes"))
+	})
+}
+
+func BenchmarkSixtyTwoDays(b *testing.B) {
+	cal := berlin(b)
+	now := at(b, "2026-03-02T10:00:00+01:00")
+	within := booking.Span{Start: now, End: now.AddDate(0, 0, 62)}
+	for b.Loop() {
+		cal.Listed(within, 60, now)
+	}
+}

@@ -1,0 +1,55 @@
+package booking
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+type (
+	Plan   = calendar
+	Span   = span
+	Period = period
+)
+
+var (
+	Decide = decide
+	DayOf  = dayOf
+	WeekOf = weekOf
+)
+
+func NewCalendar(r Rules) *Plan {
+	loc, err := zone(r.Zone)
+	if err != nil {
+		panic(err)
+	}
+	return &calendar{Rules: r, active: true, loc: loc, load: map[period]load{}}
+}
+
+func (c *calendar) Booked(s Span) {
+	c.held = append(c.held, held{span: s.widen(c.BufferBefore, c.BufferAfter), booking: uuid.New()})
+}
+
+func (c *calendar) Block(s Span, reason string) {
+	c.held = append(c.held, held{span: s, reason: reason})
+}
+
+func (c *calendar) Repeat(r Recurring) { c.recurring = append(c.recurring, r) }
+
+func (c *calendar) Load(p Period, bookings, minutes int) { c.load[p] = load{bookings, minutes} }
+
+func (c *calendar) Deactivate() { c.active = false }
+
+func (c *calendar) Listed(within Span, length int, now time.Time) []time.Time {
+	var out []time.Time
+	for _, o := range c.offers(within, length, now) {
+		if o.refusal == nil {
+			out = append(out, o.Start)
+		}
+	}
+	return out
+}
+
+func InstantOn(loc *time.Location, d Date, minute int) (time.Time, bool) {
+	return instant(loc, d.at(minute))
+}

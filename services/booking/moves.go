@@ -1,0 +1,195 @@
+package booking
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tulifo/event"
+	"tulifo/platform/errs"
+	"tulifo/platform/outbox"
+	"tulifo/platform/postgres"
+	"tulifo/platform/timer"
+	"tulifo/platform/token"
+)
+
+// How early before its start a booking may be started.
+const earlyStart = 15 * time.Minute
+
+// save stores after in the place of before and remembers the move; the answer has its new version. Conflict: before is no longer what is stored.
+func (s *Service) save(ctx context.Context, tx postgres.Tx, before, after Booking, actor string) (Booking, error) {
+	after.Version, after.UpdatedAt = before.Version+1, s.now()
+	if err := replace(ctx, tx, before, after, after.due(s.config), actor); err != nil {
+		return Booking{}, err
+	}
+	if after.Status != before.Status {
+		s.count(tx, after.Status)
+	}
+	tx.Committed(func() { timer.Poke("booking") })
+	return after, nil
+}
+
+// change saves after in a transaction of its own and tells the event made of it.
+func (s *Service) change(ctx context.Context, before, after Booking, by token.Caller, told func(Booking) outbox.Event) (Booking, error) {
+	err := s.db.InTx(ctx, func(tx postgres.Tx) error {
+		saved, err := s.save(ctx, tx, before, after, actor(by))
+		if err != nil {
+			return err
+		}
+		after = saved
+		return outbox.Add(s.telling(ctx), tx, after.ID, told(after))
+	})
+	return after, err
+}
+
+// forStep is the booking if the caller may take it along the step. NotFound: the caller is a stranger.
+func (s *Service) forStep(ctx context.Context, by token.Caller, id uuid.UUID, st step) (Booking, side, error) {
+	b, err := find(ctx, s.db, id)
+	if err != nil {
+		return b, "", err
+	}
+	as, err := b.side(by)
+	if err != nil {
+		return b, "", err
+	}
+	if b.overdue(s.now()) {
+		b = b.expired(*b.ExpiresAt)
+	}
+	return b, as, st.allows(b, as)
+}
+
+// Confirm is the worker's word that she will come. Conflict: it is not pending any more.
+func (s *Service) Confirm(ctx context.Context, by token.Caller, id uuid.UUID) (Booking, error) {
+	b, _, err := s.forStep(ctx, by, id, confirmStep)
+	if err != nil {
+		return b, err
+	}
+	return s.change(ctx, b, b.confirmed(s.config, s.now()), by, func(b Booking) outbox.Event {
+		return event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy}
+	})
+}
+
+// Cancel ends it before it is done. A paid client pays by the policy (Config); all others pay nothing.
+func (s *Service) Cancel(ctx context.Context, by token.Caller, id uuid.UUID, reason string) (Booking, error) {
+	before, as, err := s.forStep(ctx, by, id, cancelStep)
+	if err != nil {
+		return before, err
+	}
+	now, b := s.now(), before
+	if as == clientSide && b.Status != Pending && s.config.fee(b.price(), b.EarliestStart, now).Minor > 0 {
+		if b, err = s.paidByNow(ctx, before); err != nil {
+			return b, err
+		}
+	}
+	return s.change(ctx, before, b.cancelled(s.config, as, string(as), reason, now), by, cancelledEvent)
+}
+
+func cancelledEvent(b Booking) outbox.Event {
+	return event.BookingCancelled{Booking: b.facts(), Cause: b.Cause, Reason: b.Reason, Shares: b.shares()}
+}
+
+// Start says that the work has begun. Conflict: it is not paid, or it is too early.
+func (s *Service) Start(ctx context.Context, by token.Caller, id uuid.UUID) (Booking, error) {
+	before, _, err := s.forStep(ctx, by, id, startStep)
+	if err != nil {
+		return before, err
+	}
+	now := s.now()
+	if now.Before(before.Start.Add(-earlyStart)) {
+		return before, errs.Coded(errs.Conflict, "too_early", "It can be started from 15 minutes before its time.")
+	}
+	b, err := s.mustBePaid(ctx, before)
+	if err != nil {
+		return b, err
+	}
+	return s.change(ctx, before, b.started(now), by, func(b Booking) outbox.Event { return event.BookingStarted{Booking: b.facts()} })
+}
+
+// Complete says that the work is done: the worker may from the end on, the client from the start on. Conflict: too early, or not paid.
+func (s *Service) Complete(ctx context.Context, by token.Caller, id uuid.UUID) (Booking, error) {
+	before, as, err := s.forStep(ctx, by, id, completeStep)
+	if err != nil {
+		return before, err
+	}
+	now := s.now()
+	if from := before.Start; now.Before(from) {
+		return before, errs.Coded(errs.Conflict, "too_early", "It has not begun yet.")
+	}
+	if as == workerSide && now.Before(before.End) {
+		return before, errs.Coded(errs.Conflict, "too_early", "The worker can complete it once its time is over.")
+	}
+	b, err := s.mustBePaid(ctx, before)
+	if err != nil {
+		return b, err
+	}
+	return s.change(ctx, before, b.completed(now), by, s.completedEvent)
+}
+
+func (s *Service) completedEvent(b Booking) outbox.Event {
+	return event.BookingCompleted{Booking: b.facts(), CompletedAt: *b.CompletedAt, ReleaseAt: b.releaseAt(s.config)}
+}
+
+// ReportNoShow says that the other side did not come. It is settled after the time to object. Conflict: too early, or not paid.
+func (s *Service) ReportNoShow(ctx context.Context, by token.Caller, id uuid.UUID) (Booking, error) {
+	before, as, err := s.forStep(ctx, by, id, noShowStep)
+	if err != nil {
+		return before, err
+	}
+	now := s.now()
+	if now.Before(before.Start.Add(s.config.NoShowAfter)) {
+		return before, errs.Coded(errs.Conflict, "too_early", "Wait a little longer: nobody counts as absent yet.")
+	}
+	b, err := s.mustBePaid(ctx, before)
+	if err != nil {
+		return b, err
+	}
+	return s.change(ctx, before, b.notShown(s.config, as.other(), now), by, func(b Booking) outbox.Event {
+		return event.BookingNoShow{Booking: b.facts(), Absent: b.Absent, Shares: b.shares(), SettleAt: *b.SettleAt}
+	})
+}
+
+// ContestNoShow is the objection of the side that is said to have been absent. Forbidden: it is the other. Conflict: it is settled, or contested already.
+func (s *Service) ContestNoShow(ctx context.Context, by token.Caller, id uuid.UUID, reason string) (Booking, error) {
+	b, err := s.Booking(ctx, by, id)
+	if err != nil {
+		return b, err
+	}
+	now := s.now()
+	switch as, _ := b.side(by); {
+	case b.Status != NoShow:
+		return b, errs.New(errs.Conflict, "The booking is "+b.Status.words()+"; there is no no-show to object to.")
+	case string(as) != b.Absent:
+		return b, errs.New(errs.Forbidden, "Only who is said to have been absent can object.")
+	case b.ContestedAt != nil:
+		return b, errs.New(errs.Conflict, "You have objected already.")
+	case !now.Before(*b.SettleAt):
+		return b, errs.Coded(errs.Conflict, "too_late", "The time to object is over.")
+	}
+	after := b
+	after.ContestedAt, after.ContestReason = &now, reason
+	return s.change(ctx, b, after, by, func(b Booking) outbox.Event {
+		return event.BookingNoShowContested{Booking: b.facts(), Reason: reason}
+	})
+}
+
+// mustBePaid is b as paid. Conflict: payment-service says it is not.
+func (s *Service) mustBePaid(ctx context.Context, b Booking) (Booking, error) {
+	b, err := s.paidByNow(ctx, b)
+	if err == nil && b.PaidAt == nil {
+		err = errs.Coded(errs.Conflict, "unpaid", "The booking is not paid yet.")
+	}
+	return b, err
+}
+
+// paidByNow asks payment-service when the local copy says unpaid: the word of payment may still be on its way.
+func (s *Service) paidByNow(ctx context.Context, b Booking) (Booking, error) {
+	if b.PaidAt != nil {
+		return b, nil
+	}
+	at, err := s.askPaid(ctx, b.ID)
+	if err != nil || at == nil {
+		return b, err
+	}
+	return b.paid(*at), nil
+}
