@@ -1,0 +1,44 @@
+# Every command says what it is doing; make help lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := bin/tulifo
+SOURCES := $(shell find app cmd event gateway infrastructure platform services -type f -not -name '*_test.go' 2>/dev/null)
+
+.PHONY: help up test check checks bench generate build tour clean
+
+help: ## list these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+up: build ## set up and run everything on this machine (ARGS="--demo --port-base 10000")
+	@./$(BIN) up $(ARGS)
+
+build: $(BIN) ## build the one binary
+
+$(BIN): go.mod go.sum $(SOURCES)
+	@tools/need go
+	@echo "Building $(BIN)."
+	@go build -trimpath -o $(BIN) ./cmd/tulifo
+
+test: ## set up and run all tests, with the race detector, on a real Postgres
+	@tools/need go postgres
+	@tools/test
+
+check: test checks ## the only gate: all tests, and all that checks does
+
+checks: build ## format, vet, lint, modules, scripts, generated documents
+	@tools/check
+
+tour: build ## walk the main job on the platform that runs here
+	@./$(BIN) tour $(ARGS)
+
+bench: ## run the benchmarks and print what they measure
+	@tools/need go postgres
+	@go test -run '^$$' -bench . -benchmem ./...
+
+generate: build ## write the generated documents under docs/
+	@tools/generate
+
+clean: ## delete what was built here
+	@rm -rf bin .cache
