@@ -7,8 +7,10 @@ package blob
 import (
 	"context"
 	"io"
+	"maps"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,14 +86,8 @@ func (r Ref) ContentType() string {
 	return kept[s]
 }
 
-// Types answers the content types that Put takes.
-func Types() []string {
-	var ts []string
-	for _, t := range kept {
-		ts = append(ts, t)
-	}
-	return ts
-}
+// Types answers the content types that Put takes, sorted.
+func Types() []string { return slices.Sorted(maps.Values(kept)) }
 
 var errAbsent = errs.New(errs.NotFound, "There is no such file.")
 

@@ -65,7 +65,7 @@ func (c Config) Validate() error {
 	switch c.TLS {
 	case TLSOff, TLSIfCan, TLSStart, TLSImplicit:
 	default:
-		wrong = append(wrong, fmt.Errorf("SMTP_TLS is none of off, opportunistic, starttls, implicit"))
+		wrong = append(wrong, errors.New("SMTP_TLS is none of off, opportunistic, starttls, implicit"))
 	}
 	if c.Timeout <= 0 {
 		wrong = append(wrong, errors.New("SMTP_TIMEOUT is not positive"))
