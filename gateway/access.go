@@ -109,7 +109,7 @@ func (g *Gateway) record(x *exchange) {
 	}
 	attrs := [11]slog.Attr{
 		slog.String("http.request.method", method), slog.String("url.path", path), slog.Int("http.response.status_code", status),
-		slog.Int64("event.duration", int64(took)), slog.Int64("http.response.body.bytes", x.bytes), slog.String("client.ip", x.client.String()),
+		slog.Int64("event.duration", int64(took)), slog.Int64("http.response.body.bytes", x.bytes), slog.String("client.ip", x.address),
 		slog.String("http.request.id", x.id), slog.String("trace.id", traceID(x.trace)), slog.String("tulifo.service", service), slog.String("tulifo.route", route),
 	}
 	n := 10

@@ -3,7 +3,6 @@ package gateway
 import (
 	"bufio"
 	"errors"
-	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -34,8 +33,7 @@ type answer struct {
 	mu        sync.Mutex
 	x         *exchange
 	state     int
-	header    http.Header // the handler's
-	fixed     http.Header // as it was at WriteHeader
+	header    http.Header // the handler's; what counts of it goes to the client's at WriteHeader
 	status    int
 	buf       *[]byte
 	timer     *time.Timer // the deadline's
@@ -56,7 +54,8 @@ func (a *answer) writeHeader(status int) {
 	if a.status != 0 || status < 200 || a.state != held {
 		return
 	}
-	a.status, a.fixed = status, maps.Clone(a.header)
+	a.status = status
+	merge(a.x.w.Header(), a.header)
 }
 
 func (a *answer) Write(p []byte) (int, error) {
@@ -90,12 +89,19 @@ func (a *answer) Write(p []byte) (int, error) {
 // send puts out what is held.
 func (a *answer) send() {
 	a.state = sent
-	merge(a.x.w.Header(), a.fixed)
 	a.x.WriteHeader(a.status)
 	if a.buf != nil && len(*a.buf) > 0 {
 		_, _ = a.x.Write(*a.buf) // the next write reports that the client is gone
 	}
 	a.release()
+}
+
+// replace answers err instead of what is held, and has the connection closed: the body may not have been read.
+func (a *answer) replace(err error) {
+	a.release()
+	a.x.forget()
+	a.x.close()
+	a.x.fail(err)
 }
 
 func (a *answer) release() {
@@ -115,7 +121,7 @@ func (a *answer) FlushError() error {
 	defer a.mu.Unlock()
 	if a.state == held {
 		a.writeHeader(http.StatusOK)
-		if a.streams && isEventStream(a.fixed) {
+		if a.streams && isEventStream(a.x.w.Header()) {
 			a.timer.Stop()
 			a.x.endless()
 		}
@@ -156,9 +162,7 @@ func (a *answer) expire() {
 	switch a.state {
 	case held:
 		a.state = cut
-		a.release()
-		a.x.close()
-		a.x.fail(errDeadline)
+		a.replace(errDeadline)
 		_ = a.x.flush()
 		a.x.done()
 	case sent:
@@ -173,21 +177,18 @@ func (a *answer) finish(panicked any) {
 	defer a.mu.Unlock()
 	switch {
 	case a.state == held && panicked != nil:
-		a.release()
-		a.x.fail(errs.New(errs.Internal, "Something went wrong on our side."))
+		a.replace(errs.New(errs.Internal, "Something went wrong on our side."))
 	case a.state == held && a.x.body != nil && a.x.body.over.Load():
-		a.release()
-		a.x.close()
-		a.x.fail(tooLarge(a.x.body.limit))
+		a.replace(tooLarge(a.x.body.limit))
 	case a.state == held:
 		a.writeHeader(http.StatusOK)
-		if a.fixed["Content-Length"] == nil && a.status != http.StatusNoContent && a.status != http.StatusNotModified {
+		if h := a.x.w.Header(); h["Content-Length"] == nil && a.status != http.StatusNoContent && a.status != http.StatusNotModified {
 			n := 0
 			if a.buf != nil {
 				n = len(*a.buf)
 			}
 			if n > 0 || a.x.r.Method != http.MethodHead {
-				a.fixed["Content-Length"] = []string{strconv.Itoa(n)}
+				h["Content-Length"] = []string{strconv.Itoa(n)}
 			}
 		}
 		a.send()

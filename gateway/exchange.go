@@ -20,7 +20,8 @@ type exchange struct {
 	trace     string
 	continued bool
 	client    netip.Addr
-	trusted   bool // the peer is a trusted proxy
+	address   string // of the client
+	trusted   bool   // the peer is a trusted proxy
 	consumer  string
 	route     *route // nil: the gateway's own pages, or nothing
 	page      string // the gateway's own page

@@ -102,7 +102,10 @@ func New(o Options) (*Gateway, error) {
 
 // connect decides for each service how it is reached.
 func (g *Gateway) connect(o Options) error {
-	for n := range o.Local {
+	for n, l := range o.Local {
+		if l.Handler == nil {
+			return fmt.Errorf("gateway: the service %q runs here without a handler", n)
+		}
 		if !slices.ContainsFunc(g.config.services, func(s *service) bool { return s.name == n }) {
 			return fmt.Errorf("gateway: the service %q runs here but is not in kong.yml", n)
 		}

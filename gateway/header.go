@@ -50,7 +50,7 @@ func (x *exchange) outgoing(upgrade bool) http.Header {
 	if p := in["X-Forwarded-Proto"]; x.trusted && len(p) == 1 && (p[0] == "http" || p[0] == "https") {
 		proto = p[0]
 	}
-	v := []string{x.client.String(), proto, x.r.Host, x.id, x.trace}
+	v := []string{x.address, proto, x.r.Host, x.id, x.trace}
 	out["X-Forwarded-For"], out["X-Forwarded-Proto"], out["X-Forwarded-Host"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	out["X-Request-Id"], out["Traceparent"] = v[3:4:4], v[4:5:5]
 	if s := in["Tracestate"]; x.continued && len(s) == 1 && len(s[0]) <= 512 {
@@ -89,6 +89,16 @@ func merge(to, from http.Header) {
 	}
 	dropListed(to, from["Connection"])
 	secure(to)
+}
+
+// forget takes out of the answer's header what a service has set.
+func (x *exchange) forget() {
+	h := x.w.Header()
+	for k := range h {
+		if k != "X-Request-Id" && k != "Vary" && !strings.HasPrefix(k, "Access-Control-") && !strings.Contains(k, "Ratelimit-") {
+			delete(h, k)
+		}
+	}
 }
 
 // secure sets what every answer of a service should say to browsers, unless the service has said it.

@@ -58,7 +58,7 @@ func (s *sink) add(x *exchange, path string, took time.Duration) {
 	l.Response.Status, l.Response.Size = x.status, x.bytes
 	l.Latencies.Request = took.Milliseconds()
 	l.Service.Name, l.Route.Name = x.route.service.name, x.route.name
-	l.ClientIP, l.StartedAt, l.TraceID = x.client.String(), x.start.UnixMilli(), traceID(x.trace)
+	l.ClientIP, l.StartedAt, l.TraceID = x.address, x.start.UnixMilli(), traceID(x.trace)
 	select {
 	case s.queue <- l:
 	default:

@@ -30,11 +30,7 @@ var limitHeaders = map[string][2]string{
 // A window is fixed: it opens with the first request and closes its length later. Refused requests are not counted.
 func (m *limiter) allow(ctx context.Context, h http.Header, l *rateLimit, client netip.Addr) error {
 	var buf [128]byte
-	var tightest struct {
-		left, max int
-		reset     time.Time
-	}
-	tightest.left = -2
+	least, total, at := -2, "", time.Time{} // of the window that leaves the fewest
 	for _, w := range l.windows {
 		key := append(append(append(append(append(buf[:0], "gateway:"...), l.scope...), ':'), w.name...), ':')
 		key = limitKey(key, client)
@@ -44,25 +40,25 @@ func (m *limiter) allow(ctx context.Context, h http.Header, l *rateLimit, client
 				return errs.New(errs.Unavailable, "The service is busy. Please try again in a moment.").Because(err)
 			}
 		}
-		if tightest.left == -2 || left < tightest.left {
-			tightest.left, tightest.max, tightest.reset = left, w.max, reset
+		if least == -2 || left < least {
+			least, total, at = left, w.text, reset
 		}
 		if !l.hidden {
 			n := limitHeaders[w.name]
-			v := []string{strconv.Itoa(w.max), strconv.Itoa(max(left, 0))}
+			v := []string{w.text, strconv.Itoa(max(left, 0))}
 			h[n[0]], h[n[1]] = v[0:1:1], v[1:2:2]
 		}
 		if left < 0 {
 			break
 		}
 	}
-	wait := max(time.Until(tightest.reset), 0)
+	wait := max(time.Until(at), 0)
 	seconds := int64((wait + time.Second - 1) / time.Second)
 	if !l.hidden {
-		v := []string{strconv.Itoa(tightest.max), strconv.Itoa(max(tightest.left, 0)), strconv.FormatInt(seconds, 10)}
+		v := []string{total, strconv.Itoa(max(least, 0)), strconv.FormatInt(seconds, 10)}
 		h["Ratelimit-Limit"], h["Ratelimit-Remaining"], h["Ratelimit-Reset"] = v[0:1:1], v[1:2:2], v[2:3:3]
 	}
-	if tightest.left < 0 {
+	if least < 0 {
 		return errs.New(errs.TooMany, "Too many requests. Please wait a moment.").After(max(wait, time.Second))
 	}
 	return nil

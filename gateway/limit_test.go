@@ -29,9 +29,12 @@ func burst(t *testing.T, d *door, n int, c func(i int) call) map[int]int {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	got, start := map[int]int{}, make(chan struct{})
+	places := make(chan struct{}, 200) // more sockets at once would test the machine
 	for i := range n {
 		wg.Go(func() {
 			<-start
+			places <- struct{}{}
+			defer func() { <-places }()
 			a, err := d.try(c(i))
 			mu.Lock()
 			defer mu.Unlock()

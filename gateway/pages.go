@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,12 +77,14 @@ func (g *Gateway) landing(x *exchange) {
 		if s.name == "web" {
 			continue
 		}
-		var paths []string
+		var all, paths []string
 		for _, r := range s.routes {
-			if r.plugins.limit != nil && strings.HasPrefix(r.plugins.limit.scope, "route:") && r.name != s.name && ours(r.paths[0]) {
-				continue // a part of another route, with a limit of its own
+			all = append(all, r.prefixes...)
+		}
+		for _, p := range all {
+			if !slices.ContainsFunc(all, func(q string) bool { return q != p && under(p, q) }) {
+				paths = append(paths, p) // a path below another one has only a limit of its own
 			}
-			paths = append(paths, r.prefixes...)
 		}
 		rows = append(rows, row{s.name, strings.ReplaceAll(s.state(), "_", " "), strings.Join(paths, "  ")})
 	}

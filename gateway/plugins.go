@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +30,7 @@ type window struct {
 	name string // "minute"
 	per  time.Duration
 	max  int
+	text string // max
 }
 
 type sizeLimit struct {
@@ -178,9 +180,10 @@ func (p *reader) plugin(to *plugins, scope string, n *yaml.Node, more fields) {
 
 func (p *reader) rateLimiting(l *rateLimit, n *yaml.Node) {
 	f := fields{"limit_by": p.only("ip"), "policy": p.only("local", "redis"), "fault_tolerant": p.only("false"), "hide_client_headers": p.bool(&l.hidden)}
-	for _, w := range []window{{"second", time.Second, 0}, {"minute", time.Minute, 0}, {"hour", time.Hour, 0}, {"day", 24 * time.Hour, 0}} {
+	for _, w := range []window{{name: "second", per: time.Second}, {name: "minute", per: time.Minute}, {name: "hour", per: time.Hour}, {name: "day", per: 24 * time.Hour}} {
 		f[w.name] = func(n *yaml.Node) {
 			p.int(&w.max, 1, 1_000_000_000)(n)
+			w.text = strconv.Itoa(w.max)
 			l.windows = append(l.windows, w)
 		}
 	}

@@ -22,6 +22,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Request-Id"] = []string{x.id}
 	x.trace, x.continued = trace(r.Header)
 	x.client, x.trusted = g.proxies.client(r)
+	x.address = x.client.String()
 	defer x.end()
 
 	if err := x.sane(); err != nil {
