@@ -32,7 +32,7 @@ func (r *Router) once(ctx context.Context, key string, handle func(context.Conte
 	err := r.o.DB.InTx(ctx, func(tx postgres.Tx) error {
 		tx.First(`INSERT INTO idempotency_keys (caller, route, key, body_hash) VALUES ($1, $2, $3, $4)`, caller, k.route, key, k.hash)
 		var err error
-		if a, err = handle(postgres.Offer(ctx, tx)); err != nil {
+		if a, err = handle(postgres.Watch(postgres.Offer(ctx, tx))); err != nil {
 			return err
 		}
 		header, err := json.Marshal(a.header)

@@ -85,7 +85,8 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if !saneID(id) {
 		id = uuid.Must(uuid.NewV7()).String()
 	}
-	ctx := obs.WithRequest(req.Context(), id, obs.Span(req.Header.Get("Traceparent")))
+	// Watched, so that a question to a neighbour inside a transaction is noticed.
+	ctx := obs.WithRequest(postgres.Watch(req.Context()), id, obs.Span(req.Header.Get("Traceparent")))
 	req = req.WithContext(context.WithValue(ctx, clientKey{}, client{r.clientAddr(req), req.UserAgent()}))
 	out := &writer{ResponseWriter: w}
 	out.Header().Set("X-Request-Id", id)

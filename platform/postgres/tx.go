@@ -40,6 +40,10 @@ func (db *DB) InTx(ctx context.Context, fn func(Tx) error) error {
 		return outer.note(fn(outer))
 	}
 	if outer, ok := ctx.Value(offerKey{}).(*tx); ok && outer.db == db && !outer.over {
+		if w, ok := ctx.Value(watchKey{}).(*atomic.Int32); ok {
+			w.Add(1)
+			defer w.Add(-1)
+		}
 		return outer.note(fn(outer))
 	}
 	for n := 1; ; n++ {
