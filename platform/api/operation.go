@@ -26,6 +26,7 @@ type operation struct {
 	summary  string
 	once     bool
 	secret   bool
+	raw      bool
 	maxBody  int64
 	deadline time.Duration
 }
@@ -52,6 +53,9 @@ func Secret(o *operation) { o.secret = true }
 
 // Summary is the sentence that the API's pages show.
 func Summary(s string) Option { return func(o *operation) { o.summary = s } }
+
+// RawBody hands the input's RawBody []byte on as it came, unread and unvalidated, for bodies that are signed.
+func RawBody(o *operation) { o.raw = true }
 
 // MaxBody allows bodies of up to n bytes; the default is 1 MiB.
 func MaxBody(n int64) Option { return func(o *operation) { o.maxBody = n } }
@@ -135,7 +139,7 @@ func (r *Router) describe(method, path string, out reflect.Type, o *operation) h
 	}
 	op := huma.Operation{
 		OperationID: operationID(method, path), Method: method, Path: path, Summary: o.summary, Tags: []string{r.o.Service},
-		DefaultStatus: o.status, MaxBodyBytes: o.maxBody, BodyReadTimeout: -1, Security: security,
+		DefaultStatus: o.status, MaxBodyBytes: o.maxBody, SkipValidateBody: o.raw, BodyReadTimeout: -1, Security: security,
 		Extensions:  map[string]any{"x-authz": authz},
 		Middlewares: huma.Middlewares{r.guard(o)},
 		Responses:   map[string]*huma.Response{strconv.Itoa(o.status): r.success(out, o)},
