@@ -64,7 +64,10 @@ func (c Control) check() error {
 func (s *Simulator) Control() Control {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.control
+	return s.control.clone()
+}
+
+func (c Control) clone() Control {
 	c.Hold = slices.Clone(c.Hold)
 	if c.Fail != nil {
 		f := *c.Fail
@@ -79,7 +82,7 @@ func (s *Simulator) SetControl(c Control) error {
 		return err
 	}
 	s.mu.Lock()
-	s.control = c
+	s.control = c.clone()
 	s.mu.Unlock()
 	s.poke()
 	return nil
@@ -181,13 +184,10 @@ type waiting struct {
 // undelivered is the oldest n events that have not arrived.
 func (s *Simulator) undelivered(n int) ([]waiting, error) {
 	out := []waiting{}
-	c := s.Control()
+	_, c, tries := s.sending()
 	err := s.queue(func(q queued) bool {
-		out = append(out, waiting{Event: q.Event, Type: q.Type, Subject: q.Subject, Since: time.UnixMilli(q.At).UTC(), Held: c.holds(q.Type)})
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		t := s.tries[q.seq]
-		out[len(out)-1].Attempts, out[len(out)-1].Error = t.count, t.last
+		t := tries[q.seq]
+		out = append(out, waiting{q.Event, q.Type, q.Subject, time.UnixMilli(q.At).UTC(), t.count, t.last, c.holds(q.Type)})
 		return len(out) < n
 	})
 	return out, err

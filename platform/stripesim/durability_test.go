@@ -3,6 +3,7 @@ package stripesim_test
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"net/http/httptest"
 	"net/url"
@@ -29,6 +30,11 @@ func TestMain(m *testing.M) {
 		srv := httptest.NewServer(sim.Handler())
 		fmt.Println("ready:", srv.URL)
 		fmt.Println("stopped:", sim.Run(context.Background()))
+		os.Exit(1)
+	}
+	// Each check of a property is a simulator of its own, with its fsyncs; -rapid.checks asks for more.
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		fmt.Println(err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())

@@ -1,7 +1,9 @@
 package stripesim
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -140,9 +142,7 @@ func (f *form) dict(name string) map[string]string {
 func (f *form) metadata(old map[string]string) map[string]string {
 	m := map[string]string{}
 	if !f.has("metadata") {
-		for k, v := range old {
-			m[k] = v
-		}
+		maps.Copy(m, old)
 	}
 	f.seen["metadata"] = true
 	for k, v := range f.dict("metadata") {
@@ -172,9 +172,7 @@ func (f *form) list(name string) []string {
 			keys = append(keys, key)
 		}
 	}
-	slices.SortFunc(keys, func(a, b string) int {
-		return len(a)*1000 - len(b)*1000 + strings.Compare(a, b)
-	})
+	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	for _, key := range keys {
 		f.seen[key] = true
 		out = append(out, f.values[key]...)
@@ -197,13 +195,7 @@ func (f *form) done() error {
 	if f.wrong != nil {
 		return f.wrong
 	}
-	for _, key := range slices.Sorted(func(yield func(string) bool) {
-		for k := range f.values {
-			if !yield(k) {
-				return
-			}
-		}
-	}) {
+	for _, key := range slices.Sorted(maps.Keys(f.values)) {
 		if !f.seen[key] {
 			return invalid(clip(key), "parameter_unknown", fmt.Sprintf("Received unknown parameter: %s", clip(key)))
 		}

@@ -126,19 +126,25 @@ func TestOneKeyAtOnce(t *testing.T) {
 	}
 }
 
-// The answer is lost after the work was done: the client's own retry finds it done.
+// Whatever befalls a call, asking again with its key ends in one payment. (stripe-go 85 repeats lost connections by itself, and no 5xx.)
 func TestLostAnswer(t *testing.T) {
 	w := start(t)
-	for _, mode := range []string{"drop_after", "drop", "status"} {
+	once := client(w.url, 0)
+	for _, mode := range []string{"drop_after", "drop", "garbage", "status"} {
 		w.control(stripesim.Control{Fail: &stripesim.Failure{Times: 2, Mode: mode, Method: "POST", Path: "/v1/payment_intents", Status: 503}})
 		before := w.balance("")
-		pi := must(w.pay(5000, "pm_card_visa"))(w)
-		if pi.Status != "succeeded" || w.balance("")-before != 5000-145-30 {
-			t.Fatalf("%s: %+v, balance %d", mode, pi, w.balance("")-before)
+		p := &stripe.PaymentIntentCreateParams{Amount: stripe.Int64(5000), Currency: stripe.String("usd"), Confirm: stripe.Bool(true), PaymentMethod: stripe.String("pm_card_visa")}
+		p.SetIdempotencyKey(mode)
+		tries := 0
+		pi, err := once.V1PaymentIntents.Create(t.Context(), p)
+		for ; err != nil && tries < 5; tries++ {
+			pi, err = once.V1PaymentIntents.Create(t.Context(), p)
+		}
+		if err != nil || pi.Status != "succeeded" || w.balance("")-before != 5000-145-30 {
+			t.Fatalf("%s: %+v %v, balance %d", mode, pi, err, w.balance("")-before)
 		}
 	}
 	w.control(stripesim.Control{Fail: &stripesim.Failure{Times: 1, Mode: "garbage"}})
-	once := client(w.url, 0)
 	if _, err := once.V1Balance.Retrieve(t.Context(), nil); err == nil {
 		t.Fatal("garbage was understood")
 	}

@@ -131,9 +131,7 @@ func (s *Simulator) home(w http.ResponseWriter, _ *http.Request) {
 	for _, x := range list {
 		late.Rows = append(late.Rows, []string{x.Event, x.Type, fmt.Sprint(x.Attempts), x.Error})
 	}
-	s.mu.Lock()
-	url := s.url
-	s.mu.Unlock()
+	url, _, _ := s.sending()
 	s.show(w, http.StatusOK, "home", struct {
 		URL    string
 		Tables []table

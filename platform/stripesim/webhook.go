@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -81,12 +82,10 @@ func (s *Simulator) deliver(ctx context.Context) error {
 
 // due is the next round: what may be sent now, in order, or when to look again.
 func (s *Simulator) due(now time.Time) (round []queued, next time.Time, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.url == "" {
+	url, c, tries := s.sending() // before the store is read: who waits for a lock inside a read would stop its writer
+	if url == "" {
 		return nil, next, nil
 	}
-	c := s.control
 	size := roundSize
 	if c.Reorder > 1 {
 		size = c.Reorder
@@ -100,7 +99,7 @@ func (s *Simulator) due(now time.Time) (round []queued, next time.Time, err erro
 	looked := 0
 	err = s.queue(func(q queued) bool {
 		looked++
-		failed, tried := s.tries[q.seq]
+		failed, tried := tries[q.seq]
 		ready := time.UnixMilli(q.At).Add(time.Duration(c.DelayMS) * time.Millisecond)
 		switch {
 		case c.holds(q.Type):
@@ -124,6 +123,14 @@ func (s *Simulator) due(now time.Time) (round []queued, next time.Time, err erro
 	}
 	rand.New(rand.NewPCG(c.Seed, uint64(len(round)))).Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
 	return round, next, nil
+}
+
+// sending is what decides on deliveries now.
+func (s *Simulator) sending() (url string, c Control, tries map[uint64]try) {
+	c = s.Control()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.url, c, maps.Clone(s.tries)
 }
 
 // queue walks the undelivered events in order.
@@ -208,7 +215,10 @@ func (s *Simulator) arrived(ctx context.Context, sent []queued) error {
 			t.delete(keyQueue + ordered(q.seq))
 			var e event
 			rec, ok, err := t.record(q.Event)
-			if err != nil || !ok {
+			if err != nil {
+				return err
+			}
+			if !ok {
 				continue // forgotten while it waited
 			}
 			if err := json.Unmarshal(rec.Body, &e); err != nil {
@@ -245,9 +255,7 @@ func (s *Simulator) post(ctx context.Context, client *http.Client, q queued, c C
 	if err != nil || payload == nil {
 		return err
 	}
-	s.mu.Lock()
-	url := s.url
-	s.mu.Unlock()
+	url, _, _ := s.sending()
 	times := max(1, c.Repeat)
 	if !c.Together {
 		for range times {
@@ -289,7 +297,7 @@ func (s *Simulator) postOnce(ctx context.Context, client *http.Client, url strin
 }
 
 // Idle returns when nothing is left to deliver or to do, except what Control holds back; or with ctx's error.
-// A webhook whose receiver keeps failing is not idle.
+// While a receiver keeps failing, or none is known, it waits.
 func (s *Simulator) Idle(ctx context.Context) error {
 	for {
 		changed := s.wait()
