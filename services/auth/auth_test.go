@@ -471,23 +471,35 @@ func TestOperator(t *testing.T) {
 	w.clean()
 }
 
-// Run seals the audit log while the service works, and ends with its context.
+// Run sweeps what is long over, and nothing else, and ends with its context.
 func TestRun(t *testing.T) {
 	w := start(t)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- w.auth.Run(ctx) }()
-	w.register("ada@example.com")
-	began := time.Now()
-	for w.count(`SELECT count(*) FROM audit WHERE pos IS NULL`) > 0 {
-		if time.Since(began) > 3*time.Second {
-			t.Fatal("the audit row is not sealed")
+	s := w.register("ada@example.com")
+	w.login("ada@example.com", "wrong one", "")
+	w.Call(apitest.Call{What: "logout", As: s.AccessToken, Method: "POST", Path: "/api/auth/logout", Status: 200})
+	left := func() int64 {
+		return w.count(`SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM links) + (SELECT count(*) FROM attempts) + (SELECT count(*) FROM revoked_sessions)`)
+	}
+	run := func(want int64) {
+		t.Helper()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.auth.Run(ctx) }()
+		for began := time.Now(); left() != want; {
+			if time.Since(began) > 3*time.Second {
+				t.Fatalf("%d rows left, want %d", left(), want)
+			}
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	run(5) // session, link, the counters of an address and an account, revocation
+	w.pass(time.Hour)
+	run(2)
+	w.pass(40 * 24 * time.Hour)
+	run(0)
 	w.clean()
 }
 

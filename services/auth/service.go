@@ -37,7 +37,7 @@ import (
 //go:embed migrations/*.sql
 var Migrations embed.FS
 
-// Migration brings the service's schema up. The tables of platform/outbox and platform/audit stand beside them.
+// Migration brings the service's schema up. The tables of platform/outbox and platform/audit stand beside them, and app runs their loops.
 func Migration() postgres.Migration {
 	return postgres.Migration{Schema: "tulifo_auth", FS: Migrations}
 }
@@ -90,19 +90,8 @@ func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Micro
 // Subscribe names what the service listens to: nothing, since accounts depend on nobody else's facts.
 func (s *Service) Subscribe(*outbox.Inbox) {}
 
-// Run seals the audit log and sweeps what is long over, until ctx ends.
+// Run sweeps what is long over, every hour, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		s.sweepHourly(ctx)
-	}()
-	err := audit.Seal(ctx, s.db, slog.Default())
-	<-swept
-	return err
-}
-
-func (s *Service) sweepHourly(ctx context.Context) {
 	hour := time.NewTicker(time.Hour)
 	defer hour.Stop()
 	for {
@@ -111,7 +100,7 @@ func (s *Service) sweepHourly(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-hour.C:
 		}
 	}
