@@ -27,8 +27,8 @@ type Envelope struct {
 
 // Bus is what an engine promises. Its methods may be called from many goroutines.
 type Bus interface {
-	// Publish stores the batch for every consumer of its types, in the order given. It is durable once Publish returns; after an error
-	// all, some or none of it may be stored, and the caller publishes the batch again.
+	// Publish stores the batch for every consumer of its types, in the order given. It is durable once Publish returns. After an error
+	// the events of each subject are stored up to some point, maybe none or all of them, and the caller publishes the batch again.
 	Publish(ctx context.Context, batch []Envelope) error
 
 	// Consume calls fn with the consumer's events, up to max at a time, until ctx ends, and then answers nil.

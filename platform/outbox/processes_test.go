@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
 
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
@@ -159,8 +160,7 @@ func TestRepeatsHaveNoSecondEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.stop()
-	busDB := open(t, p, "tulifo_bus")
-	if _, err := busDB.Exec(t.Context(), `UPDATE cursor SET pos = 0`); err != nil {
+	if _, err := p.busDB.Exec(t.Context(), `UPDATE cursor SET pos = 0`); err != nil {
 		t.Fatal(err)
 	}
 	q := start(t, p.url)
@@ -216,7 +216,34 @@ func TestCollector(t *testing.T) {
 	}
 }
 
-// A database that goes away under load takes no process with it, loses nothing that was acknowledged and doubles nothing.
+// When nothing happens, a process asks each outbox four times a second, the log as often for all consumers together, and little else.
+func TestIdle(t *testing.T) {
+	url := database(t)
+	before := goleak.IgnoreCurrent()
+	p := start(t, url)
+	outbox.On(p.in, func(context.Context, postgres.Tx, told) error { return nil })
+	p.run()
+	p.tell(uuid.New(), 0)
+	p.settle()
+	const window = 2 * time.Second
+	trips := func() [3]int64 { return [3]int64{p.teller.Trips(), p.reader.Trips(), p.busDB.Trips()} }
+	from := trips()
+	<-time.After(window)
+	to := trips()
+	for i, most := range []int64{9, 13, 9} { // the reader also looks at its parked events
+		if n := to[i] - from[i]; n > most {
+			t.Errorf("pool %d made %d round trips in %v, more than %d", i, n, window, most)
+		}
+	}
+	p.stop()
+	p.bus.Close()
+	p.session.Close()
+	for _, db := range []*postgres.DB{p.teller, p.reader, p.busDB} {
+		db.Close()
+	}
+	goleak.VerifyNone(t, before)
+}
+
 func TestDatabaseKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	const subjects, each = 20, 60
@@ -225,7 +252,6 @@ func TestDatabaseKilledUnderLoad(t *testing.T) {
 	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error { return leave(ctx, tx, e.N) })
 	p.run()
 	var tellers sync.WaitGroup
-	acknowledged := make([]int, subjects)
 	kill := make(chan struct{})
 	for i := range subjects {
 		tellers.Go(func() {
@@ -242,7 +268,6 @@ func TestDatabaseKilledUnderLoad(t *testing.T) {
 					}
 					return err == nil
 				})
-				acknowledged[i]++
 			}
 		})
 	}

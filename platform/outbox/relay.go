@@ -51,18 +51,14 @@ func NewRelay(db *postgres.DB, b bus.Bus, producer string, session *postgres.Ses
 	}
 }
 
-// relays are the relays of this process: *postgres.DB → *sync.Map of *Relay.
-var relays sync.Map
+var relays sync.Map // of this process: *Relay → nil
 
 // poke tells the relay of db that something was committed.
 func poke(db *postgres.DB) {
-	all, ok := relays.Load(db)
-	if !ok {
-		return
-	}
-	all.(*sync.Map).Range(func(k, _ any) bool {
-		r := k.(*Relay)
-		if r.leading.Load() {
+	relays.Range(func(k, _ any) bool {
+		if r := k.(*Relay); r.db != db {
+			return true
+		} else if r.leading.Load() {
 			signal(r.wake)
 		} else {
 			signal(r.away)
@@ -80,9 +76,8 @@ func signal(c chan struct{}) {
 
 // Run carries events until ctx ends, and then answers nil.
 func (r *Relay) Run(ctx context.Context) error {
-	all, _ := relays.LoadOrStore(r.db, &sync.Map{})
-	all.(*sync.Map).Store(r, nil)
-	defer all.(*sync.Map).Delete(r)
+	relays.Store(r, nil)
+	defer relays.Delete(r)
 	var work sync.WaitGroup
 	work.Go(func() { r.forward(ctx) })
 	work.Go(func() {

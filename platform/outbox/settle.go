@@ -63,11 +63,12 @@ func settled(ctx context.Context, b bus.Bus, in []*Inbox) (bool, error) {
 		}
 	}
 	for _, i := range in {
-		if len(i.handlers) == 0 {
-			continue
-		}
 		lag, err := b.Lag(ctx, i.service)
 		if errs.KindOf(err) == errs.NotFound {
+			// One that hears something will get it once it has started.
+			if len(i.handlers) > 0 {
+				return false, nil
+			}
 			continue
 		}
 		if err != nil || lag > 0 {

@@ -62,6 +62,7 @@ type process struct {
 	bus            *bus.Postgres
 	session        *postgres.Session
 	teller, reader *postgres.DB
+	busDB          *postgres.DB
 	in             *outbox.Inbox
 	relays         []*outbox.Relay
 
@@ -82,14 +83,14 @@ func start(t testing.TB, url string) *process {
 		return db
 	}
 	p := &process{t: t, url: url, teller: open(tellerSchema), reader: open(readerSchema)}
-	busDB := open(bus.Schema)
+	p.busDB = open(bus.Schema)
 	session, err := postgres.NewSession(url, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(session.Close)
 	p.session = session
-	if p.bus, err = bus.NewPostgres(context.Background(), bus.Options{DB: busDB, Session: session, Log: log}); err != nil {
+	if p.bus, err = bus.NewPostgres(context.Background(), bus.Options{DB: p.busDB, Session: session, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.bus.Close)

@@ -46,7 +46,7 @@ const (
 	poll     = time.Second           // an exit of another process' making is seen within it
 	firstGap = 50 * time.Millisecond // before trying again after an error
 	lastGap  = 5 * time.Second       // the longest such pause
-	bound    = 30 * time.Second      // one question or one firing may take
+	bound    = time.Minute           // one question or one firing may take
 	again    = 10 * time.Millisecond // between two firings that left something due
 )
 
