@@ -61,6 +61,12 @@ func refused(err error) (code string, ok bool) {
 	return string(e.Code), true
 }
 
+// inUse tells that a call with the same key is being answered just now.
+func inUse(err error) bool {
+	e, is := errors.AsType[*stripe.Error](err)
+	return is && e.HTTPStatusCode == http.StatusConflict
+}
+
 // away is what a person is told when the rail did not answer as it should.
 func away(err error) error {
 	return errs.New(errs.Unavailable, "Payments cannot be reached right now. Try again in a moment.").After(2 * time.Second).Because(err)
