@@ -395,7 +395,7 @@ func (s *Service) postBlock(ctx context.Context, in *blockIn) (BlockedSlot, erro
 }
 
 type blocksIn struct {
-	workerIn
+	Worker string `path:"id" maxLength:"36" doc:"the worker's id, or me"`
 	api.Paging
 }
 

@@ -20,7 +20,7 @@ func (s *Service) Due(ctx context.Context) (time.Time, error) { return earliestD
 // Fire does that for all bookings due up to now, each as of its own due time. Bookings that payment-service cannot be asked about stay due.
 func (s *Service) Fire(ctx context.Context, now time.Time) error {
 	var failed []error
-	var left []uuid.UUID
+	left := []uuid.UUID{}
 	for {
 		due, err := dueUpTo(ctx, s.db, now, left, fireAtOnce)
 		if err != nil {
