@@ -26,11 +26,11 @@ func (g *Gateway) Admin() http.Handler {
 		w.Header().Set("X-Request-Id", id)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			writeError(w, id, errs.New(errs.NotAllowed, "The admin API only reads: the routes are those of kong.yml."))
+			writeError(w, r, id, "", errs.New(errs.NotAllowed, "The admin API only reads: the routes are those of kong.yml."))
 			return
 		}
 		if _, pattern := mux.Handler(r); pattern == "" {
-			writeError(w, id, errs.New(errs.NotFound, "There is nothing at this address. There are /status, /services, /routes, /upstreams and /metrics."))
+			writeError(w, r, id, "", errs.New(errs.NotFound, "There is nothing at this address. There are /status, /services, /routes, /upstreams and /metrics."))
 			return
 		}
 		mux.ServeHTTP(w, r)

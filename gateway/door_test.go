@@ -34,9 +34,14 @@ func kong(t testing.TB) string {
 	return string(b)
 }
 
-// hasty is the real route table with deadlines and probes short enough to wait for.
+// hasty is the real route table with deadlines short enough to wait for.
 func hasty(t testing.TB) []byte {
-	return []byte(strings.NewReplacer("read_timeout: 30000", "read_timeout: 400", "interval: 5", "interval: 1").Replace(kong(t)))
+	return []byte(strings.ReplaceAll(kong(t), "read_timeout: 30000", "read_timeout: 700"))
+}
+
+// watchful is the real route table with probes often enough to wait for.
+func watchful(t testing.TB) []byte {
+	return []byte(strings.ReplaceAll(kong(t), "interval: 5", "interval: 1"))
 }
 
 // door is a running gateway with what it has logged.

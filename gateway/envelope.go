@@ -1,42 +1,32 @@
 package gateway
 
 import (
-	"encoding/json"
-	"errors"
+	"bytes"
+	"context"
 	"net/http"
 	"strconv"
-	"time"
 
-	"tulifo/platform/errs"
+	"tulifo/platform/api"
+	"tulifo/platform/obs"
 )
 
-type failure struct {
-	Success bool `json:"success"`
-	Error   struct {
-		Code    string            `json:"code"`
-		Message string            `json:"message"`
-		Details map[string]string `json:"details,omitempty"`
-	} `json:"error"`
-	RequestID string `json:"requestId"`
+// writeError answers err in the platform's envelope. It states the length, so that an answer which another goroutine gives in place of a handler that still runs is
+// whole for the client at once.
+func writeError(w http.ResponseWriter, r *http.Request, id, trace string, err error) {
+	m := &memory{header: w.Header()}
+	api.WriteError(m, r.WithContext(obs.WithRequest(context.Background(), id, trace)), err)
+	m.header["Content-Length"] = []string{strconv.Itoa(m.Len())}
+	m.header["X-Content-Type-Options"] = noSniff
+	w.WriteHeader(m.status)
+	_, _ = w.Write(m.Bytes()) // a client that is gone needs no answer
 }
 
-// writeError answers err in the platform's envelope; what is not an errs.Error is shown as internal.
-func writeError(w http.ResponseWriter, requestID string, err error) {
-	e, ok := errors.AsType[*errs.Error](err)
-	if !ok {
-		e = errs.New(errs.Internal, "Something went wrong on our side.")
-	}
-	f := failure{RequestID: requestID}
-	f.Error.Code, f.Error.Message, f.Error.Details = e.Code, e.Message, e.Details
-	body, _ := json.Marshal(f)
-	h := w.Header()
-	h["Content-Type"] = []string{"application/json"}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	h["Cache-Control"] = []string{"no-store"}
-	h["X-Content-Type-Options"] = []string{"nosniff"}
-	if e.RetryAfter > 0 {
-		h["Retry-After"] = []string{strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10)}
-	}
-	w.WriteHeader(e.Kind.Status())
-	_, _ = w.Write(body) // a client that is gone needs no answer
+// memory is a ResponseWriter that keeps the answer.
+type memory struct {
+	bytes.Buffer
+	header http.Header
+	status int
 }
+
+func (m *memory) Header() http.Header    { return m.header }
+func (m *memory) WriteHeader(status int) { m.status = status }

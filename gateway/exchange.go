@@ -80,7 +80,7 @@ func (x *exchange) endless() {
 // fail answers err in the envelope.
 func (x *exchange) fail(err error) {
 	x.err = err
-	writeError(x, x.id, err)
+	writeError(x, x.r, x.id, x.trace, err)
 }
 
 // done writes the access line and counts the request; once, when the answer is out.

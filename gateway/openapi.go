@@ -157,16 +157,6 @@ func (s *service) openAPI(ctx context.Context) (raw []byte, err error) {
 	return raw, err
 }
 
-// memory is a ResponseWriter that keeps the answer.
-type memory struct {
-	bytes.Buffer
-	header http.Header
-	status int
-}
-
-func (m *memory) Header() http.Header    { return m.header }
-func (m *memory) WriteHeader(status int) { m.status = status }
-
 // merged puts documents together: operation ids and components get their service's name in front, so that equal names of two services stay apart.
 type merged struct {
 	doc        map[string]any

@@ -150,10 +150,8 @@ func (x *exchange) lift() {
 
 // failed answers a request that no service has answered.
 func (p *pool) failed(w http.ResponseWriter, r *http.Request, err error) {
-	x, ok := w.(*exchange)
+	x := w.(*exchange) // forward hands over nothing else
 	switch {
-	case !ok:
-		writeError(w, "", err)
 	case x.body != nil && x.body.over.Load():
 		x.close()
 		x.fail(tooLarge(x.body.limit))
@@ -206,10 +204,10 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 // pick is the next target that is in and was not tried; when all are out, the next that was not tried: the last target is never ejected.
 func (p *pool) pick(first int, tried uint64) int {
 	n := len(p.targets)
-	for _, any := range []bool{false, true} {
+	for _, desperate := range []bool{false, true} {
 		for k := range n {
 			i := (first + k) % n
-			if tried&(1<<min(i, 63)) == 0 && (any || !p.targets[i].out.Load()) {
+			if tried&(1<<min(i, 63)) == 0 && (desperate || !p.targets[i].out.Load()) {
 				return i
 			}
 		}

@@ -59,7 +59,7 @@ func replicas(t *testing.T) (d *door, a, b *replica) {
 	a.start(t)
 	b.start(t)
 	log := &lines{}
-	o := gateway.Options{Config: hasty(t), Log: slog.New(slog.NewJSONHandler(log, nil)), Metrics: prometheus.NewRegistry(), Targets: func(n string) []string {
+	o := gateway.Options{Config: watchful(t), Log: slog.New(slog.NewJSONHandler(log, nil)), Metrics: prometheus.NewRegistry(), Targets: func(n string) []string {
 		if n == "booking" {
 			return []string{a.addr, "http://" + b.addr}
 		}
