@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stripe/stripe-go/v85"
 
@@ -100,7 +101,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}()
 		}
 		for range 10 {
-			answered = append(answered, <-answers)
+			select {
+			case a := <-answers:
+				answered = append(answered, a)
+			case <-time.After(patience):
+				t.Fatal("the simulator stopped answering")
+			}
 		}
 		kill()
 		for range 4 {

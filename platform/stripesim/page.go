@@ -71,21 +71,6 @@ func (s *Simulator) pageFault(w http.ResponseWriter, err error) {
 	s.show(w, http.StatusInternalServerError, "text", struct{ Title, Text string }{"That did not work", "Try again."})
 }
 
-func (s *Simulator) askBank(w http.ResponseWriter, hr *http.Request) {
-	id := hr.PathValue("id")
-	r := &request{form: newForm(map[string][]string{"client_secret": {hr.PathValue("secret")}}), browser: true, path: func(string) string { return id }}
-	var pi *paymentIntent
-	err := s.store.view(func(t *tx) (err error) {
-		pi, err = t.intent(r)
-		return err
-	})
-	if err != nil {
-		s.pageFault(w, err)
-		return
-	}
-	s.show(w, http.StatusOK, "bank", sum(pi.Amount, pi.Currency))
-}
-
 // home shows the newest payments, payouts and events, and what waits.
 func (s *Simulator) home(w http.ResponseWriter, _ *http.Request) {
 	const n = 20

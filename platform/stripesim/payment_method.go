@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -93,7 +94,7 @@ func (t *tx) method(r *request) (*paymentMethod, error) {
 		return nil, invalid("payment_method", "resource_missing", "No such PaymentMethod: '"+clip(name)+"'")
 	}
 	pm, err := fetch[paymentMethod](t, r.account, "payment_method", name)
-	if f, ok := err.(*fault); ok {
+	if f, ok := errors.AsType[*fault](err); ok {
 		f.body.Param, f.body.Message = "payment_method", "No such PaymentMethod: '"+clip(name)+"'"
 	}
 	return pm, err

@@ -9,7 +9,8 @@
 // exceeds its charge, nor a transfer or payout the available balance; a card number is never stored, logged or answered.
 //
 // What differs from Stripe: a charge is available at once instead of after days; accounts are verified when they are
-// created unless their name says otherwise (see newVerification); each currency has its own balance; only automatic capture.
+// created; each currency has its own balance; only automatic capture. A connected account whose name or e-mail address holds
+// "Refuse Me" is refused, "Verify Later" waits for its account link to be filled in, "Fail Payout" has a bank that fails payouts.
 package stripesim
 
 import (

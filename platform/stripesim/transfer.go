@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"errors"
 	"fmt"
 )
 
@@ -48,7 +49,7 @@ func createTransfer(t *tx, r *request) (any, error) {
 	}
 	to, err := fetch[account](t, "", "account", tr.Destination)
 	if err != nil {
-		if f, ok := err.(*fault); ok {
+		if f, ok := errors.AsType[*fault](err); ok {
 			f.body.Param, f.body.Message = "destination", "No such destination: '"+clip(tr.Destination)+"'"
 		}
 		return nil, err
