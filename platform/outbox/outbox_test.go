@@ -114,8 +114,11 @@ func TestExactlyOnce(t *testing.T) {
 		})
 	}
 	first, second := start(t, url), start(t, url)
-	handler(first.in)
-	handler(second.in)
+	for _, p := range []*process{first, second} {
+		handler(p.in)
+		// Long enough for later events of the subject to come meanwhile.
+		p.in.PauseOf(func(int) time.Duration { return 300 * time.Millisecond })
+	}
 	first.run()
 	var tellers sync.WaitGroup
 	for range 4 {
