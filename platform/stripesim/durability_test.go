@@ -168,3 +168,40 @@ func TestOneSimulatorADirectory(t *testing.T) {
 		}
 	}
 }
+
+// What nobody may ask for any more leaves the disk; what is younger stays.
+func TestForgetting(t *testing.T) {
+	dir := t.TempDir()
+	w := startIn(t, options(dir), newReceiver(t))
+	for i := range 400 {
+		if status, out, _ := w.call("POST", "/v1/payment_intents", payment(), "Idempotency-Key", fmt.Sprint("key ", i)); status != 200 {
+			t.Fatal(out)
+		}
+	}
+	w.idle()
+	old := w.hooks.seen()[0].ID
+	w.stop()
+	later := options(dir)
+	later.Now = func() time.Time { return time.Now().Add(31 * 24 * time.Hour) }
+	w = startIn(t, later, newReceiver(t))
+	pi := w.paid(5000)
+	fresh := w.hooks.until(func(e []stripe.Event) bool { return len(e) == 3 })
+	deadline := time.Now().Add(patience)
+	for n := -1; n != len(fresh); {
+		n = 0
+		for e, err := range w.client.V1Events.List(t.Context(), &stripe.EventListParams{ListParams: stripe.ListParams{Limit: stripe.Int64(100)}}).All(t.Context()) {
+			must(e, err)(w)
+			n++
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d events of 31 days ago are still there", n-len(fresh))
+		}
+	}
+	_, err := w.client.V1Events.Retrieve(t.Context(), old, nil)
+	w.fails(err, 404, stripe.ErrorCodeResourceMissing)
+	must(w.client.V1Events.Retrieve(t.Context(), fresh[0].ID, nil))(w)
+	must(w.client.V1PaymentIntents.Retrieve(t.Context(), pi.ID, nil))(w)
+	if want := int64(401 * (5000 - 145 - 30)); w.balance("") != want {
+		t.Fatalf("balance %d, want %d", w.balance(""), want)
+	}
+}

@@ -85,13 +85,23 @@ func (s *Simulator) work(ctx context.Context) (int, error) {
 const (
 	keepEvents = 30 * 24 * time.Hour
 	prunes     = 10 * time.Minute
+	pruneRound = 1000 // deletions in one transaction
 )
 
-// prune forgets idempotency keys after a day and events after thirty, a bounded number at a time.
+// prune forgets idempotency keys after a day and events after thirty. Other writes come between its rounds.
 func (s *Simulator) prune(ctx context.Context) error {
+	for {
+		n, err := s.pruneSome(ctx)
+		if err != nil || n < pruneRound {
+			return err
+		}
+	}
+}
+
+func (s *Simulator) pruneSome(ctx context.Context) (n int, err error) {
 	now := s.now()
-	return s.store.write(ctx, func(t *tx) error {
-		n := 0
+	err = s.store.write(ctx, func(t *tx) error {
+		n = 0
 		bound := keyReplayAt + ordered(uint64(now.Add(-keepReplays).Unix()))
 		t.ascend(keyReplayAt, "", func(key string, _ []byte) bool {
 			if key >= bound {
@@ -103,8 +113,11 @@ func (s *Simulator) prune(ctx context.Context) error {
 			}
 			t.delete(key)
 			n++
-			return n < 1000
+			return n < pruneRound
 		})
+		if n >= pruneRound {
+			return nil
+		}
 		bound = keyEventAt + ordered(uint64(now.Add(-keepEvents).Unix()))
 		var failed error
 		t.ascend(keyEventAt, "", func(key string, value []byte) bool {
@@ -126,10 +139,11 @@ func (s *Simulator) prune(ctx context.Context) error {
 			t.delete(keyObject + id)
 			t.delete(key)
 			n++
-			return n < 2000
+			return n < pruneRound
 		})
 		return failed
 	})
+	return n, err
 }
 
 // Run delivers webhooks and does what the rail does by itself, until ctx ends.
@@ -143,6 +157,7 @@ func (s *Simulator) Run(ctx context.Context) error {
 func (s *Simulator) tasks(ctx context.Context) error {
 	clean := time.NewTicker(prunes)
 	defer clean.Stop()
+	s.clean(ctx)
 	for ctx.Err() == nil {
 		changed := s.wait()
 		n, err := s.work(ctx)
@@ -157,10 +172,14 @@ func (s *Simulator) tasks(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-changed:
 		case <-clean.C:
-			if err := s.prune(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("stripe simulator: forgetting old keys failed", "error", err)
-			}
+			s.clean(ctx)
 		}
 	}
 	return nil
+}
+
+func (s *Simulator) clean(ctx context.Context) {
+	if err := s.prune(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("stripe simulator: forgetting old keys failed", "error", err)
+	}
 }
