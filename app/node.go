@@ -126,7 +126,8 @@ func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	}
 	r.router = api.NewRouter(api.Options{
 		Service: e.name, Keys: n.keys, Revocations: n.revoked, DB: r.db, Metrics: r.metrics, Log: r.log, AccessLog: o.accessLog, Trusted: trusted,
-		Stores: map[string]func(context.Context) error{"postgres": r.db.Ping},
+		Context: n.timed,
+		Stores:  map[string]func(context.Context) error{"postgres": r.db.Ping},
 	})
 	r.inbox = outbox.NewInbox(r.db, e.name, r.log)
 	r.relay = outbox.NewRelay(r.db, n.bus, e.name, n.session, r.log)
@@ -163,6 +164,9 @@ func (r *room) measure(b bus.Bus) error {
 	}
 	return nil
 }
+
+// timed is ctx under which events are stamped with business time.
+func (n *node) timed(ctx context.Context) context.Context { return outbox.WithClock(ctx, n.clock) }
 
 // addresses are where another process has a service: what the environment says, else its name as kong.yml has it.
 func (n *node) addresses(service string) []string {

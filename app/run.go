@@ -61,6 +61,7 @@ func survive(ctx context.Context, fn func(context.Context) error) (err error) {
 // run has the services work until ctx ends, and then finish: consumers end with their message, and the relays make a last pass.
 func (n *node) run(ctx context.Context) {
 	l := &loops{log: n.log}
+	ctx = n.timed(ctx)
 	l.keep(ctx, "revocations heard", n.hearRevocations)
 	l.keep(ctx, "revocations asked", func(ctx context.Context) error {
 		n.revoked.Follow(ctx, n.log, n.askRevocations())

@@ -17,6 +17,8 @@ import (
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 	"tulifo/services/auth"
+	"tulifo/services/booking"
+	"tulifo/services/payment"
 )
 
 // entry is a row of the table of services.
@@ -47,6 +49,14 @@ var services = []entry{
 	{"auth", 3001, false, auth.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[auth.Config](p.Config)
 		return auth.New(p.db, p.clock, p.keys, p.revoked, c), err
+	}},
+	{"payment", 3004, true, payment.Migration, func(_ context.Context, p parts) (Service, error) {
+		c, err := part[payment.Config](p.Config)
+		return payment.New(p.db, p.clock, p.peers, c, p.log), err
+	}},
+	{"booking", 3007, false, booking.Migration, func(_ context.Context, p parts) (Service, error) {
+		c, err := part[booking.Config](p.Config)
+		return booking.New(p.db, p.clock, p.peers, c), err
 	}},
 }
 

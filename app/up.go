@@ -29,6 +29,8 @@ type upOptions struct {
 	demo       bool
 	seed       uint64
 	singleNode bool
+	clock      clock.Clock    // business time; the system's when nil
+	started    func(*machine) // is told when everything runs; may be nil
 }
 
 // machine is everything of one installation in one process.
@@ -62,7 +64,10 @@ func up(ctx context.Context, o upOptions, environment map[string]string, out io.
 	if err = m.open(); err != nil {
 		return err
 	}
-	business := clock.Clock(clock.System)
+	business := o.clock
+	if business == nil {
+		business = clock.System
+	}
 	var past *clock.Virtual
 	if o.demo {
 		past = clock.NewVirtual(time.Now().Add(-demoPast))
@@ -97,6 +102,9 @@ func up(ctx context.Context, o upOptions, environment map[string]string, out io.
 	}
 	defer m.data.retract()
 	m.welcome(time.Since(began))
+	if o.started != nil {
+		o.started(m)
+	}
 	<-ctx.Done()
 	fmt.Fprintln(out, "Stopping: requests and messages that have begun are finished.")
 	m.node.ready(false)

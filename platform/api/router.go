@@ -33,8 +33,9 @@ type Options struct {
 	Stores      map[string]func(context.Context) error // what /health asks, by name
 	Metrics     *obs.Metrics
 	Log         *slog.Logger
-	AccessLog   bool           // write a line a request; false where a gateway in the same process does
-	Trusted     []netip.Prefix // peers whose X-Forwarded-For counts; loopback always does
+	AccessLog   bool                                  // write a line a request; false where a gateway in the same process does
+	Trusted     []netip.Prefix                        // peers whose X-Forwarded-For counts; loopback always does
+	Context     func(context.Context) context.Context // what every request's context carries besides; nil: nothing
 }
 
 // Router serves one service's operations, and /health, /readyz, /metrics and /openapi.json beside them.
@@ -87,6 +88,9 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	// Watched, so that a question to a neighbour inside a transaction is noticed.
 	ctx := obs.WithRequest(postgres.Watch(req.Context()), id, obs.Span(req.Header.Get("Traceparent")))
+	if r.o.Context != nil {
+		ctx = r.o.Context(ctx)
+	}
 	req = req.WithContext(context.WithValue(ctx, clientKey{}, client{r.clientAddr(req), req.UserAgent()}))
 	out := &writer{ResponseWriter: w}
 	out.Header().Set("X-Request-Id", id)

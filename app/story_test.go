@@ -1,0 +1,275 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tulifo/platform/clock"
+	"tulifo/platform/obs"
+	"tulifo/platform/outbox"
+	"tulifo/platform/postgres/pgtest"
+)
+
+// freeBase is a port base at which every port of the platform is free just now.
+func freeBase(t *testing.T) int {
+	t.Helper()
+	for base := 20000 + os.Getpid()%200*100; base < 50000; base += 997 {
+		d := &doors{host: "127.0.0.1"}
+		free := true
+		ports := []int{gatewayPort, adminPort, smtpPort, inboxPort, stripePort}
+		for _, e := range services {
+			ports = append(ports, e.port)
+		}
+		for _, p := range ports {
+			if _, err := d.open("a test", p+base); err != nil {
+				free = false
+				break
+			}
+		}
+		d.shut(time.Second)
+		if free {
+			return base
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+// platform is tulifo up, in this process, over a database of the test's own.
+type platform struct {
+	machine *machine
+	log     *lines
+	stop    func()
+}
+
+// lines collects what is logged; it may be written to from many goroutines.
+type lines struct {
+	mu  chan struct{}
+	buf bytes.Buffer
+}
+
+func newLines() *lines { l := &lines{mu: make(chan struct{}, 1)}; l.mu <- struct{}{}; return l }
+func (l *lines) Write(p []byte) (int, error) {
+	<-l.mu
+	defer func() { l.mu <- struct{}{} }()
+	return l.buf.Write(p)
+}
+func (l *lines) String() string {
+	<-l.mu
+	defer func() { l.mu <- struct{}{} }()
+	return l.buf.String()
+}
+
+func startPlatform(t *testing.T, c clock.Clock) *platform {
+	t.Helper()
+	p := &platform{log: newLines()}
+	log := obs.NewLogger(p.log, slog.LevelDebug, "tulifo")
+	ctx, cancel := context.WithCancel(context.Background())
+	started, ended := make(chan *machine, 1), make(chan error, 1)
+	environment := map[string]string{"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t)}
+	go func() {
+		ended <- up(ctx, upOptions{dir: filepath.Join(t.TempDir(), "data"), portBase: freeBase(t), clock: c, started: func(m *machine) { started <- m }}, environment, io.Discard, log)
+	}()
+	select {
+	case p.machine = <-started:
+	case err := <-ended:
+		t.Fatalf("up: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("up takes more than a minute")
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("up ended: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("what was logged:\n%s", tail(p.log.String(), 60))
+		}
+	})
+	return p
+}
+
+// overlay lifts the limits per address, which many test clients share.
+func overlay(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "limits.yml")
+	text := "plugins:\n  - {name: rate-limiting, config: {minute: 1000000000}}\n"
+	for _, route := range []string{"auth-login", "auth-register", "auth-reset"} {
+		text += "  - {name: rate-limiting, route: " + route + ", config: {minute: 1000000000}}\n"
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func tail(text string, n int) string {
+	all := strings.Split(text, "\n")
+	return strings.Join(all[max(0, len(all)-n):], "\n")
+}
+
+// tour is a tour of the platform that moves its virtual clock instead of waiting.
+func (p *platform) tour(v *clock.Virtual) *tour {
+	t := newTour(p.machine.gateway.url(), p.machine.page.url(), p.machine.rail.url(), io.Discard)
+	if v != nil {
+		t.now = v.Now
+		t.wait = func(_ context.Context, at time.Time) error { v.Set(at); return nil }
+	}
+	return t
+}
+
+// settle waits until everything that has happened is heard by everybody.
+func (p *platform) settle(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var inboxes []*outbox.Inbox
+	for _, r := range p.machine.node.rooms {
+		inboxes = append(inboxes, r.inbox)
+	}
+	if err := outbox.Settle(ctx, p.machine.node.bus, inboxes...); err != nil {
+		t.Fatalf("settle: %v", err)
+	}
+}
+
+// intact fails the test on every broken invariant.
+func (p *platform) intact(t *testing.T) {
+	t.Helper()
+	p.settle(t)
+	broken, err := p.machine.node.check(t.Context())
+	if err != nil {
+		t.Errorf("check: %v", err)
+	}
+	for _, b := range broken {
+		t.Error(b)
+	}
+}
+
+func TestStoryJ1InOneProcess(t *testing.T) {
+	v := clock.NewVirtual(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
+	p := startPlatform(t, v)
+	tour := p.tour(v)
+	var out bytes.Buffer
+	tour.out = &out
+	if err := tour.walk(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	p.intact(t)
+	for _, secret := range []string{tourPassword, tour.client.token, tour.worker.token} {
+		if strings.Contains(p.log.String(), secret) {
+			t.Error("a secret stands in the log")
+		}
+	}
+}
+
+// build is the real binary.
+func build(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "tulifo")
+	out, err := exec.Command("go", "build", "-o", bin, "tulifo/cmd/tulifo").CombinedOutput()
+	if err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return bin
+}
+
+func TestStoryJ1WithEachServiceInItsOwnProcess(t *testing.T) {
+	bin, base, dir := build(t), freeBase(t), filepath.Join(t.TempDir(), "data")
+	d, err := openData(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t), "HOST": "127.0.0.1", "PATH": os.Getenv("PATH"),
+		"PUBLIC_URL": "http://localhost:" + strconv.Itoa(gatewayPort+base), "STRIPE_API_URL": "http://127.0.0.1:" + strconv.Itoa(stripePort+base),
+		"SMTP_HOST": "127.0.0.1", "SMTP_PORT": strconv.Itoa(smtpPort + base), "SMTP_TLS": "off", "TULIFO_DATA": dir, "LOG_LEVEL": "warn",
+	}
+	if err := d.secrets(env); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range services {
+		env[envPrefix(e.name)+"_SERVICE_URL"] = "http://127.0.0.1:" + strconv.Itoa(e.port+base)
+	}
+	for _, name := range append(serviceNames(), "gateway", "inbox", "stripe-simulator") {
+		serveProcess(t, bin, name, base, env)
+	}
+	for _, port := range []int{gatewayPort, inboxPort, stripePort} {
+		awaitPort(t, port+base)
+	}
+	for _, e := range services {
+		awaitPort(t, e.port+base)
+	}
+	at := func(port int) string { return "http://127.0.0.1:" + strconv.Itoa(port+base) }
+	var out bytes.Buffer
+	tour := newTour(at(gatewayPort), at(inboxPort), at(stripePort), &out)
+	if err := tour.walk(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	check := exec.Command(bin, "check")
+	check.Env = environ0(env)
+	said, err := check.CombinedOutput()
+	if err != nil {
+		t.Errorf("tulifo check: %v\n%s", err, said)
+	}
+}
+
+func environ0(env map[string]string) []string {
+	var out []string
+	for name, value := range env {
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
+// serveProcess runs tulifo serve NAME until the test ends.
+func serveProcess(t *testing.T, bin, name string, base int, env map[string]string) *exec.Cmd {
+	t.Helper()
+	var log bytes.Buffer
+	c := exec.Command(bin, "serve", name, "--port-base", strconv.Itoa(base))
+	c.Env, c.Stdout, c.Stderr = environ0(env), &log, &log
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Signal(syscall.SIGTERM)
+		err := c.Wait()
+		if err != nil {
+			t.Errorf("serve %s ended: %v", name, err)
+		}
+		if t.Failed() {
+			t.Logf("%s:\n%s", name, tail(log.String(), 12))
+		}
+	})
+	return c
+}
+
+func awaitPort(t *testing.T, port int) {
+	t.Helper()
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err == nil {
+			c.Close()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal(fmt.Errorf("nothing answers on port %d: %w", port, err))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
