@@ -94,7 +94,7 @@ func (g *Gateway) record(x *exchange) {
 		path = path[:mostLogged]
 	}
 	if x.route != nil && x.route.plugins.log != nil {
-		g.sink.add(x, path, took)
+		x.route.plugins.log.sink.add(x, path, took)
 	}
 	level := slog.LevelInfo
 	switch {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
 
 	"tulifo/gateway"
 )
@@ -247,3 +248,17 @@ func mirror(w http.ResponseWriter, r *http.Request) {
 }
 
 type secret struct{}
+
+// TestMain proves that no exchange leaves a goroutine behind.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	client.CloseIdleConnections()
+	http.DefaultClient.CloseIdleConnections()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			os.Stderr.WriteString(err.Error())
+			code = 1
+		}
+	}
+	os.Exit(code)
+}

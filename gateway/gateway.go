@@ -57,7 +57,7 @@ type Gateway struct {
 	limiter  *limiter
 	reject   func(http.Header) bool
 	metrics  *metrics
-	sink     *sink
+	sinks    []*sink
 	docs     *docs
 	draining atomic.Bool
 	started  time.Time
@@ -139,6 +139,10 @@ func (g *Gateway) connect(o Options) error {
 
 // adjust applies what the environment says about plugins.
 func (g *Gateway) adjust(o Options) error {
+	var environment *logSink // stands in where the table has no http-log
+	if o.LogEndpoint != "" {
+		environment = &logSink{method: http.MethodPost, contentType: "application/json", timeout: 5 * time.Second}
+	}
 	for _, s := range g.config.services {
 		for _, r := range s.routes {
 			if len(o.CORSOrigins) > 0 && r.plugins.cors != nil {
@@ -149,19 +153,21 @@ func (g *Gateway) adjust(o Options) error {
 				r.plugins.cors = &c
 			}
 			l := r.plugins.log
-			if l == nil && o.LogEndpoint != "" {
-				l = &logSink{method: http.MethodPost, contentType: "application/json", timeout: 5 * time.Second}
+			if l == nil {
+				l = environment
 			}
 			if l == nil {
 				continue
 			}
+			r.plugins.log = l
+			if l.sink != nil {
+				continue // shared by many routes
+			}
 			if o.LogEndpoint != "" {
 				l.endpoint = o.LogEndpoint
 			}
-			if g.sink == nil {
-				g.sink = newSink(g, l)
-			}
-			r.plugins.log = l
+			l.sink = newSink(g, l)
+			g.sinks = append(g.sinks, l.sink)
 		}
 	}
 	return nil
@@ -180,8 +186,8 @@ func (g *Gateway) Run(ctx context.Context) {
 			}
 		}
 	}
-	if g.sink != nil {
-		wg.Go(func() { g.sink.run(ctx) })
+	for _, s := range g.sinks {
+		wg.Go(func() { s.run(ctx) })
 	}
 	wg.Wait()
 	for _, s := range g.config.services {

@@ -119,7 +119,12 @@ func TestAdminOnlyReads(t *testing.T) {
 		}
 		res.Body.Close()
 	}
-	if res, err := http.Get(d.admin + "/plugins"); err != nil || res.StatusCode != 404 {
-		t.Errorf("%v %v", res, err)
+	res, err := http.Get(d.admin + "/plugins")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != 404 {
+		t.Errorf("an unknown address: %d", res.StatusCode)
 	}
 }

@@ -55,6 +55,7 @@ type keyAuth struct {
 type logSink struct {
 	endpoint, method, contentType string
 	timeout                       time.Duration
+	sink                          *sink // where its lines go
 	off                           bool
 }
 
