@@ -189,7 +189,7 @@ func TestForgetting(t *testing.T) {
 	deadline := time.Now().Add(patience)
 	for n := -1; n != len(fresh); {
 		n = 0
-		for e, err := range w.client.V1Events.List(t.Context(), &stripe.EventListParams{ListParams: stripe.ListParams{Limit: stripe.Int64(100)}}).All(t.Context()) {
+		for e, err := range w.client.V1Events.List(t.Context(), &stripe.EventListParams{ListParams: stripe.ListParams{Limit: stripe.Int64(100), Single: true}}).All(t.Context()) {
 			must(e, err)(w)
 			n++
 		}
