@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"tulifo/platform/api"
+	"tulifo/platform/audit"
 	"tulifo/platform/errs"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
@@ -67,6 +68,9 @@ func (s *Service) SetAvailability(ctx context.Context, by token.Caller, worker u
 	}
 	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
 		if err := writeRules(ctx, tx, worker, rules, cal.version); err != nil {
+			return err
+		}
+		if err := audit.Add(ctx, tx, audit.Entry{Actor: actor(by), Action: "availability.changed", Subject: worker}); err != nil {
 			return err
 		}
 		if rules.Zone == cal.Zone {

@@ -220,6 +220,9 @@ func (s *Service) keep(ctx context.Context, b Booking, cal *workerCalendar) (sta
 		if stale = !stored; err != nil || stale {
 			return err
 		}
+		if err := remember(ctx, tx, Booking{}, b, b.ClientID.String()); err != nil {
+			return err
+		}
 		s.count(tx, b.Status)
 		tx.Committed(func() { timer.Poke("booking") })
 		if b.Status == Confirmed {

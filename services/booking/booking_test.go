@@ -163,6 +163,26 @@ func TestTooManyHoldsCannotRace(t *testing.T) {
 	w.Call(apitest.Call{What: "the fourth", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-09T09:00:00+01:00", 60), Status: 409, Has: "too_many_holds"})
 }
 
+func TestTenHoldsInAll(t *testing.T) {
+	w := start(t)
+	last := 0
+	for n := range 4 {
+		id := uuid.New()
+		as := w.Token("worker", id)
+		w.near.know(func(near *neighbours) {
+			near.offers[id] = event.WorkerUpdated{WorkerID: id, Rate: money.Of(5000, "EUR"), Timezone: "Europe/Berlin", Active: true, Version: 1}
+		})
+		w.Call(apitest.Call{What: "hours", As: as, Method: "PUT", Path: "/api/availability/worker/me", Body: map[string]any{"weekly": []any{map[string]any{"dayOfWeek": 2, "startTime": "09:00", "endTime": "17:00"}}}, Status: 200})
+		for h := range 3 {
+			start := at(t, "2026-03-03T08:00:00Z").Add(time.Duration(2*h) * time.Hour)
+			a := w.Do(apitest.Call{As: w.asClient, Path: "/api/bookings", Body: with(w.body(start.Format(time.RFC3339), 60), "workerId", id)})
+			if last = 3*n + h + 1; (a.Status == 201) != (last <= 10) || last > 10 && a.Code() != "too_many_holds" {
+				t.Errorf("booking %d: %s", last, a)
+			}
+		}
+	}
+}
+
 func TestPayingGivesAHoldBack(t *testing.T) {
 	w := start(t)
 	w.book("2026-03-03T09:00:00+01:00", 60)

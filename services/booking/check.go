@@ -9,6 +9,11 @@ import (
 	"tulifo/platform/postgres"
 )
 
+// history is every move of every booking, as the audit log has it.
+const history = `
+	SELECT subject AS id, d->>'from' AS came, d->>'to' AS arrived, (d->>'version')::bigint AS version
+	FROM (SELECT subject, detail::jsonb AS d FROM audit WHERE action LIKE 'booking.%') a`
+
 // checks are queries that find breaches of what always holds here: an id and what is wrong with it.
 var checks = []struct{ says, sql string }{
 	{"I1: booking %s overlaps another held time", `
@@ -38,12 +43,12 @@ var checks = []struct{ says, sql string }{
 		SELECT id FROM bookings WHERE amount_minor <> (rate_minor * duration_minutes + 30) / 60
 			OR duration_minutes <> extract(epoch FROM ends_at - starts_at) / 60`},
 	{"I5: the last move of booking %s is not to where it stands", `
-		SELECT k.id FROM bookings k LEFT JOIN moves m ON m.booking_id = k.id AND m.version = k.version WHERE m.to_status IS DISTINCT FROM k.status`},
+		SELECT k.id FROM bookings k LEFT JOIN (` + history + `) m ON m.id = k.id AND m.version = k.version WHERE m.arrived IS DISTINCT FROM k.status`},
 	{"I5: the moves of booking %s do not join", `
-		SELECT DISTINCT booking_id AS id FROM (
-			SELECT booking_id, from_status, version, lag(to_status, 1, '') OVER (PARTITION BY booking_id ORDER BY version) AS before,
-				row_number() OVER (PARTITION BY booking_id ORDER BY version) AS n FROM moves) m
-		WHERE from_status <> before OR n <> version`},
+		SELECT DISTINCT id FROM (
+			SELECT id, came, version, lag(arrived, 1, '') OVER w AS before, row_number() OVER w AS n
+			FROM (` + history + `) h WINDOW w AS (PARTITION BY id ORDER BY version)) m
+		WHERE came <> before OR n <> version`},
 	{"I5: booking %s was started, completed or closed as a no-show without being paid", `
 		SELECT id FROM bookings WHERE status IN ('in_progress', 'completed', 'no_show') AND paid_at IS NULL`},
 }
@@ -61,16 +66,16 @@ func (s *Service) Check(ctx context.Context) ([]string, error) {
 		}
 	}
 	edges, err := postgres.All[struct {
-		BookingID            uuid.UUID
-		FromStatus, ToStatus Status
-	}](ctx, s.db, `SELECT DISTINCT ON (from_status, to_status) booking_id, from_status, to_status FROM moves WHERE from_status <> to_status`)
+		ID            uuid.UUID
+		Came, Arrived Status
+	}](ctx, s.db, `SELECT DISTINCT ON (came, arrived) id, came, arrived FROM (`+history+`) h WHERE came <> arrived`)
 	if err != nil {
 		return nil, fmt.Errorf("check edges: %w", err)
 	}
 	for _, e := range edges {
-		born := e.FromStatus == "" && (e.ToStatus == Pending || e.ToStatus == Confirmed)
-		if !born && !drawn(e.FromStatus, e.ToStatus) {
-			found = append(found, fmt.Sprintf("I5: booking %s went from %q to %q, which is no edge", e.BookingID, e.FromStatus, e.ToStatus))
+		born := e.Came == "" && (e.Arrived == Pending || e.Arrived == Confirmed)
+		if !born && !drawn(e.Came, e.Arrived) {
+			found = append(found, fmt.Sprintf("I5: booking %s went from %q to %q, which is no edge", e.ID, e.Came, e.Arrived))
 		}
 	}
 	return found, nil

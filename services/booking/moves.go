@@ -2,11 +2,13 @@ package booking
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
 	"tulifo/event"
+	"tulifo/platform/audit"
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
@@ -20,7 +22,10 @@ const earlyStart = 15 * time.Minute
 // save stores after in the place of before and remembers the move; the answer has its new version. Conflict: before is no longer what is stored.
 func (s *Service) save(ctx context.Context, tx postgres.Tx, before, after Booking, actor string) (Booking, error) {
 	after.Version, after.UpdatedAt = before.Version+1, s.now()
-	if err := replace(ctx, tx, before, after, after.due(s.config), actor); err != nil {
+	if err := replace(ctx, tx, before, after, after.due(s.config)); err != nil {
+		return Booking{}, err
+	}
+	if err := remember(ctx, tx, before, after, actor); err != nil {
 		return Booking{}, err
 	}
 	if after.Status != before.Status {
@@ -28,6 +33,17 @@ func (s *Service) save(ctx context.Context, tx postgres.Tx, before, after Bookin
 	}
 	tx.Committed(func() { timer.Poke("booking") })
 	return after, nil
+}
+
+// remember writes the move into the audit log, which is also the booking's history; check.go reads it.
+func remember(ctx context.Context, tx postgres.Tx, before, after Booking, actor string) error {
+	action := "booking.changed"
+	if after.Status != before.Status {
+		action = "booking." + string(after.Status)
+	}
+	return audit.Add(ctx, tx, audit.Entry{Actor: actor, Action: action, Subject: after.ID, Detail: map[string]string{
+		"from": string(before.Status), "to": string(after.Status), "version": strconv.FormatInt(after.Version, 10), "reason": after.Reason,
+	}})
 }
 
 // change saves after in a transaction of its own and tells the event made of it.

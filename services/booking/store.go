@@ -70,12 +70,9 @@ var insertSQL = `
 	booked AS (
 		INSERT INTO bookings (` + columns + `, due_at)
 		SELECT ` + dollars(1, width) + `, ` + param(2) + ` FROM decided RETURNING id, worker_id),
-	told AS (
-		INSERT INTO moves (booking_id, version, from_status, to_status, actor, at)
-		SELECT id, 1, '', $16, ` + param(3) + `, $41 FROM booked),
 	taken AS (
 		INSERT INTO busy (worker_id, lane, held, live, booking_id)
-		SELECT worker_id, '[0,)', tstzrange(` + param(4) + `, ` + param(5) + `), true, id FROM booked
+		SELECT worker_id, '[0,)', tstzrange(` + param(3) + `, ` + param(4) + `), true, id FROM booked
 		ON CONFLICT DO NOTHING RETURNING 1)
 	SELECT (SELECT count(*) FROM booked), (SELECT count(*) FROM taken)`
 
@@ -104,7 +101,7 @@ func loadArgs(b Booking, l Limits) []any {
 func insert(ctx context.Context, tx postgres.Tx, b Booking, cal *workerCalendar, due *time.Time) (bool, error) {
 	held := b.held()
 	batch := &pgx.Batch{}
-	batch.Queue(insertSQL, append(values(b), cal.version, due, b.ClientID.String(), held.Start, held.End)...)
+	batch.Queue(insertSQL, append(values(b), cal.version, due, held.Start, held.End)...)
 	batch.Queue(loadSQL, loadArgs(b, cal.Limits)...)
 	batch.Queue(holdSQL, b.ClientID, b.WorkerID, b.ID)
 	r := tx.SendBatch(ctx, batch)
@@ -142,7 +139,7 @@ func holdVersion(ctx context.Context, tx postgres.Tx, cal *workerCalendar) error
 var replaceSQL = `UPDATE bookings SET (` + columns + `, due_at) = (` + dollars(1, width) + `, ` + param(1) + `) WHERE id = $1 AND version = ` + param(2)
 
 // replace stores after in the place of before, with what it holds and counts; one round trip. Conflict: before is not what is stored, or the new time is taken.
-func replace(ctx context.Context, tx postgres.Tx, before, after Booking, due *time.Time, actor string) error {
+func replace(ctx context.Context, tx postgres.Tx, before, after Booking, due *time.Time) error {
 	batch := &pgx.Batch{}
 	batch.Queue(replaceSQL, append(values(after), due, before.Version)...)
 	moved := !after.Start.Equal(before.Start) || after.LoadDay != before.LoadDay
@@ -167,12 +164,7 @@ func replace(ctx context.Context, tx postgres.Tx, before, after Booking, due *ti
 	for n := batch.Len() - 1; err == nil && n > 0; n-- {
 		_, err = r.Exec()
 	}
-	if err != nil {
-		return sentence(err)
-	}
-	tx.Later(`INSERT INTO moves (booking_id, version, from_status, to_status, actor, at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		after.ID, after.Version, before.Status, after.Status, actor, after.UpdatedAt)
-	return nil
+	return sentence(err)
 }
 
 func find(ctx context.Context, q postgres.Querier, id uuid.UUID) (Booking, error) {

@@ -16,6 +16,7 @@ import (
 	"tulifo/event"
 	"tulifo/platform/api"
 	"tulifo/platform/api/apitest"
+	"tulifo/platform/audit"
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
@@ -134,7 +135,7 @@ func start(t *testing.T) *world {
 	t.Parallel()
 	w := &world{t: t, clock: clock.NewVirtual(at(t, "2026-03-02T07:00:00Z")), worker: uuid.New(), client: uuid.New(),
 		near: &neighbours{offers: map[uuid.UUID]event.WorkerUpdated{}, verified: map[uuid.UUID]bool{}, paid: map[uuid.UUID]time.Time{}, asked: map[string]int{}}}
-	w.url = pgtest.Database(t, booking.Migration(), outbox.Migration(schema), api.Migration(schema), bus.Migration)
+	w.url = pgtest.Database(t, booking.Migration(), outbox.Migration(schema), api.Migration(schema), audit.Migration(schema), bus.Migration)
 	w.db = pgtest.Open(t, w.url, schema)
 	keys := apitest.Keys(t)
 	w.config = booking.DefaultConfig()

@@ -155,17 +155,6 @@ CREATE TABLE holds (
     CONSTRAINT holds_within_limit CHECK (held <= CASE WHEN worker_id = '00000000-0000-0000-0000-000000000000' THEN 10 ELSE 3 END)
 );
 
--- Every move a booking has made, in order of its versions.
-CREATE TABLE moves (
-    booking_id uuid        NOT NULL REFERENCES bookings,
-    version    bigint      NOT NULL,
-    from_status text       NOT NULL,
-    to_status  text        NOT NULL,
-    actor      text        NOT NULL,
-    at         timestamptz NOT NULL,
-    PRIMARY KEY (booking_id, version)
-);
-
 -- The secret part of a calendar feed's address, as its SHA-256.
 CREATE TABLE calendar_tokens (
     user_id    uuid PRIMARY KEY,
