@@ -27,7 +27,7 @@ test: ## set up and run all tests, with the race detector, on a real Postgres
 
 check: test checks ## the only gate: all tests, and all that checks does
 
-checks: build ## format, vet, lint, modules, scripts, generated documents
+checks: build ## format, vet, lint, modules, scripts
 	@tools/check
 
 tour: build ## walk the main job on the platform that runs here
@@ -37,7 +37,7 @@ bench: ## run the benchmarks and print what they measure
 	@tools/need go postgres
 	@go test -run '^$$' -bench . -benchmem ./...
 
-generate: build ## write the generated documents under docs/
+generate: ## write the generated documents under docs/
 	@tools/generate
 
 clean: ## delete what was built here
