@@ -23,6 +23,8 @@ func (n *node) newGateway(remote bool) (*gateway.Gateway, error) {
 			return nil, fmt.Errorf("GATEWAY_OVERLAY: %w", err)
 		}
 	}
+	// The series of the process itself stand once, on the gateway's admin page.
+	n.metrics.Process()
 	local := map[string]gateway.Local{}
 	for _, r := range n.rooms {
 		local[r.name] = gateway.Local{Handler: r.router, Ready: r.router.Ready}
