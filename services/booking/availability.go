@@ -3,7 +3,6 @@ package booking
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -254,31 +253,28 @@ func (s *Service) Block(ctx context.Context, by token.Caller, worker uuid.UUID, 
 }
 
 func (s *Service) blockOnce(ctx context.Context, b Block) error {
-	overdue, err := s.inTheWay(ctx, b)
+	overdue, err := s.inTheWay(ctx, s.db, b)
 	if err != nil {
 		return err
 	}
-	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
 		if err := s.expireOverdue(ctx, tx, overdue); err != nil {
 			return err
 		}
 		free, err := insertBlock(ctx, tx, b)
-		if err == nil && !free {
-			err = errTaken
+		if err != nil || free {
+			return err
 		}
-		return err
+		if _, err := s.inTheWay(ctx, tx, b); err != nil {
+			return err
+		}
+		return errTaken
 	})
-	if errors.Is(err, errTaken) {
-		if _, named := s.inTheWay(ctx, b); named != nil {
-			return named
-		}
-	}
-	return err
 }
 
 // inTheWay names the first live booking in the block's time; the overdue ones, which are free already, are answered.
-func (s *Service) inTheWay(ctx context.Context, b Block) (overdue []uuid.UUID, err error) {
-	live, err := liveWithin(ctx, s.db, b.WorkerID, span{b.Start, b.End})
+func (s *Service) inTheWay(ctx context.Context, q postgres.Querier, b Block) (overdue []uuid.UUID, err error) {
+	live, err := liveWithin(ctx, q, b.WorkerID, span{b.Start, b.End})
 	if err != nil {
 		return nil, err
 	}

@@ -123,23 +123,29 @@ func (s *Service) Book(ctx context.Context, by token.Caller, want Request) (Book
 	if err != nil {
 		return Booking{}, err
 	}
-	for again := false; ; again = true {
-		b, err := s.draw(cal, by, want)
-		if err != nil {
-			return Booking{}, err
-		}
-		stale, err := s.keep(ctx, b, cal)
-		if !stale || err != nil {
-			return b, err
-		}
-		if again {
-			return Booking{}, errs.New(errs.Conflict, "The worker is changing the calendar. Try again.")
-		}
-		// The calendar changed between the decision and the transaction: decide on the new one.
-		if cal, err = readCalendar(ctx, s.db, want.WorkerID, by.ID, span{want.Start, want.End}, s.now()); err != nil {
-			return Booking{}, err
-		}
+	b, err := s.draw(cal, by, want)
+	if err != nil {
+		return Booking{}, err
 	}
+	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
+		stored, err := s.keep(ctx, tx, b, cal)
+		if err != nil || stored {
+			return err
+		}
+		// The calendar has changed since the decision: decide on the new one. It is read in the transaction, because who waits for a
+		// second connection while holding one can wait for ever.
+		if cal, err = readCalendar(ctx, tx, want.WorkerID, by.ID, span{want.Start, want.End}, s.now()); err != nil {
+			return err
+		}
+		if b, err = s.draw(cal, by, want); err != nil {
+			return err
+		}
+		if stored, err = s.keep(ctx, tx, b, cal); err == nil && !stored {
+			err = errCalendarMoving
+		}
+		return err
+	})
+	return b, err
 }
 
 // calendarFor reads what decides, and asks the owners of what the local copies do not say.
@@ -209,28 +215,24 @@ func (c *workerCalendar) price(want Request, minutes int) (money.Amount, error) 
 	return price, nil
 }
 
-// keep stores b and tells of it; stale when the calendar is no longer the one that was decided on, and then nothing is stored.
-func (s *Service) keep(ctx context.Context, b Booking, cal *workerCalendar) (stale bool, err error) {
-	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
-		// Held times that nobody answered in time are free, whether or not the timer has been there.
-		if err := s.expireOverdue(ctx, tx, cal.overdue); err != nil {
-			return err
-		}
-		stored, err := insert(ctx, tx, b, cal, b.due(s.config))
-		if stale = !stored; err != nil || stale {
-			return err
-		}
-		if err := remember(ctx, tx, Booking{}, b, b.ClientID.String()); err != nil {
-			return err
-		}
-		s.count(tx, b.Status)
-		tx.Committed(func() { timer.Poke("booking") })
-		if b.Status == Confirmed {
-			return outbox.Add(s.telling(ctx), tx, b.ID, event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy})
-		}
-		return outbox.Add(s.telling(ctx), tx, b.ID, event.BookingCreated{Booking: b.facts(), ExpiresAt: *b.ExpiresAt})
-	})
-	return stale, err
+// keep stores b and tells of it; false when the calendar is no longer the one that was decided on, and then b is not stored.
+func (s *Service) keep(ctx context.Context, tx postgres.Tx, b Booking, cal *workerCalendar) (bool, error) {
+	// Held times that nobody answered in time are free, whether or not the timer has been there.
+	if err := s.expireOverdue(ctx, tx, cal.overdue); err != nil {
+		return false, err
+	}
+	if stored, err := insert(ctx, tx, b, cal, b.due(s.config)); err != nil || !stored {
+		return false, err
+	}
+	if err := remember(ctx, tx, Booking{}, b, b.ClientID.String()); err != nil {
+		return false, err
+	}
+	s.count(tx, b.Status)
+	tx.Committed(func() { timer.Poke("booking") })
+	if b.Status == Confirmed {
+		return true, outbox.Add(s.telling(ctx), tx, b.ID, event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy})
+	}
+	return true, outbox.Add(s.telling(ctx), tx, b.ID, event.BookingCreated{Booking: b.facts(), ExpiresAt: *b.ExpiresAt})
 }
 
 func (s *Service) expireOverdue(ctx context.Context, tx postgres.Tx, overdue []uuid.UUID) error {

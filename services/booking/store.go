@@ -22,10 +22,11 @@ const (
 )
 
 var (
-	errTooManyHolds = errs.Coded(errs.Conflict, "too_many_holds", "You have too many bookings that are not paid yet. Pay or cancel some of them first.")
-	errChanged      = errs.Coded(errs.Conflict, "changed", "The booking has changed meanwhile. Look at it again.")
-	errTaken        = (&Refusal{Code: codeBusy}).forClient()
-	errFull         = (&Refusal{Code: codeLimit}).forClient()
+	errTooManyHolds   = errs.Coded(errs.Conflict, "too_many_holds", "You have too many bookings that are not paid yet. Pay or cancel some of them first.")
+	errCalendarMoving = errs.New(errs.Conflict, "The worker is changing the calendar. Try again.")
+	errChanged        = errs.Coded(errs.Conflict, "changed", "The booking has changed meanwhile. Look at it again.")
+	errTaken          = (&Refusal{Code: codeBusy}).forClient()
+	errFull           = (&Refusal{Code: codeLimit}).forClient()
 )
 
 // sentence is what a person reads when a constraint decided.
@@ -131,7 +132,7 @@ func takeLoad(ctx context.Context, tx postgres.Tx, b Booking, l Limits) error {
 func holdVersion(ctx context.Context, tx postgres.Tx, cal *workerCalendar) error {
 	_, err := postgres.One[int64](ctx, tx, `SELECT version FROM calendars WHERE worker_id = $1 AND version = $2 FOR SHARE`, cal.id, cal.version)
 	if errs.KindOf(err) == errs.NotFound {
-		return errs.New(errs.Conflict, "The worker is changing the calendar. Try again.")
+		return errCalendarMoving
 	}
 	return err
 }
