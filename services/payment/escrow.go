@@ -73,7 +73,7 @@ func (s *Service) onEscrowReleased(ctx context.Context, tx postgres.Tx, es []eve
 		return err
 	}
 	var postings []posting
-	touched := map[uuid.UUID]*payment{}
+	before, touched := map[uuid.UUID]holding{}, map[uuid.UUID]*payment{}
 	for i, e := range es {
 		if b.posted[keys[i]] {
 			continue
@@ -82,6 +82,9 @@ func (s *Service) onEscrowReleased(ctx context.Context, tx postgres.Tx, es []eve
 		p, err := b.paid(e.BookingID)
 		if err != nil {
 			return err
+		}
+		if touched[p.ID] == nil {
+			before[p.ID], touched[p.ID] = p.holding(), p
 		}
 		if e.Amount.Currency != p.Currency {
 			return fmt.Errorf("escrow releases %s of booking %s, which was paid in %s", e.Amount, e.BookingID, p.Currency)
@@ -92,13 +95,12 @@ func (s *Service) onEscrowReleased(ctx context.Context, tx postgres.Tx, es []eve
 		}
 		b.owesLess(p.WorkerID, p.Currency, paid)
 		p.Released, p.FeeTaken = after.Released, after.FeeTaken
-		touched[p.ID] = p
 		postings = append(postings, one)
 		if err := s.audited(ctx, tx, "escrow.released", p.ID, e.Amount); err != nil {
 			return err
 		}
 	}
-	saveShares(tx, touched)
+	saveReleased(tx, before, touched)
 	post(tx, postings...)
 	return nil
 }
@@ -116,7 +118,7 @@ func (s *Service) onEscrowRefunded(ctx context.Context, tx postgres.Tx, es []eve
 		return err
 	}
 	var postings []posting
-	touched := map[uuid.UUID]*payment{}
+	before, touched, done := map[uuid.UUID]holding{}, map[uuid.UUID]*payment{}, map[uuid.UUID]int64{}
 	for i, e := range es {
 		if b.posted[keys[i]] {
 			continue
@@ -125,6 +127,9 @@ func (s *Service) onEscrowRefunded(ctx context.Context, tx postgres.Tx, es []eve
 		p, err := b.paid(e.BookingID)
 		if err != nil {
 			return err
+		}
+		if touched[p.ID] == nil {
+			before[p.ID], touched[p.ID] = p.holding(), p
 		}
 		if e.Amount.Currency != p.Currency {
 			return fmt.Errorf("escrow refunds %s of booking %s, which was paid in %s", e.Amount, e.BookingID, p.Currency)
@@ -136,35 +141,47 @@ func (s *Service) onEscrowRefunded(ctx context.Context, tx postgres.Tx, es []eve
 		}
 		p.ClientOwes -= e.Amount.Minor - rail
 		p.Refunded = after.Refunded
-		touched[p.ID] = p
+		done[p.ID] += e.Amount.Minor - rail
 		postings = append(postings, one)
 		f := refund{ID: e.MoveID, PaymentID: p.ID, Amount: e.Amount.Minor, RailAmount: rail, Currency: p.Currency, Status: refundPending, CreatedAt: at}
 		if err := s.startRefund(ctx, tx, p, f); err != nil {
 			return err
 		}
 	}
-	saveShares(tx, touched)
+	saveRefunded(tx, before, touched, done)
 	post(tx, postings...)
 	return nil
 }
 
-// saveShares stores where the payments' money is, with COMMIT.
-func saveShares(tx postgres.Tx, ps map[uuid.UUID]*payment) {
+// Several batches may share a transaction, whose changes travel with COMMIT: a batch that was decided on shares which an earlier one of the
+// same transaction has changed leaves version without a value, which the table refuses, and the events come again one at a time.
+
+// saveReleased stores what was released, with COMMIT.
+func saveReleased(tx postgres.Tx, before map[uuid.UUID]holding, ps map[uuid.UUID]*payment) {
 	var ids []uuid.UUID
-	var released, fee, refunded, done, owes []int64
-	var status []string
-	for _, p := range ps {
-		ids, released, fee = append(ids, p.ID), append(released, p.Released), append(fee, p.FeeTaken)
-		refunded, done, owes = append(refunded, p.Refunded), append(done, p.RefundDone), append(owes, p.ClientOwes)
-		status = append(status, string(p.settled()))
+	var was, released, fee []int64
+	for id, p := range ps {
+		ids, was, released, fee = append(ids, id), append(was, before[id].Released), append(released, p.Released), append(fee, p.FeeTaken)
 	}
-	if len(ids) == 0 {
-		return
+	if len(ids) > 0 {
+		tx.Later(`UPDATE payments p SET released = n.released, fee_taken = n.fee, version = CASE WHEN p.released = n.was THEN p.version + 1 END
+			FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) AS n (id, was, released, fee) WHERE p.id = n.id`, ids, was, released, fee)
 	}
-	tx.Later(`UPDATE payments p SET released = n.released, fee_taken = n.fee, refunded = n.refunded, refund_done = n.done, client_owes = n.owes, status = n.status
-		FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[]) AS n (id, released, fee, refunded, done, owes, status)
-		WHERE p.id = n.id`,
-		ids, released, fee, refunded, done, owes, status)
+}
+
+// saveRefunded stores what was taken out for the client, with COMMIT, and the state that it leads to.
+func saveRefunded(tx postgres.Tx, before map[uuid.UUID]holding, ps map[uuid.UUID]*payment, done map[uuid.UUID]int64) {
+	var ids []uuid.UUID
+	var was, refunded, paidOff []int64
+	for id, p := range ps {
+		ids, was, refunded, paidOff = append(ids, id), append(was, before[id].Refunded), append(refunded, p.Refunded), append(paidOff, done[id])
+	}
+	if len(ids) > 0 {
+		tx.Later(`UPDATE payments p SET refunded = n.refunded, client_owes = p.client_owes - n.done, refund_done = p.refund_done + n.done,
+				status = CASE WHEN p.charged_back > 0 THEN 'charged_back' WHEN p.refund_done + n.done >= p.amount THEN 'refunded' ELSE 'completed' END,
+				version = CASE WHEN p.refunded = n.was THEN p.version + 1 END
+			FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) AS n (id, was, refunded, done) WHERE p.id = n.id`, ids, was, refunded, paidOff)
+	}
 }
 
 // startRefund stores a refund that is to be sent. What has paid a debt of the client's instead is done at once.
@@ -172,7 +189,6 @@ func (s *Service) startRefund(ctx context.Context, tx postgres.Tx, p *payment, f
 	var next *time.Time
 	if f.RailAmount == 0 {
 		f.Status, f.SettledAt = refundSucceeded, &f.CreatedAt
-		p.RefundDone += f.Amount
 		if err := outbox.Add(ctx, tx, p.BookingID, event.PaymentRefunded{Payment: p.event(), RefundID: f.ID, Refund: f.total()}); err != nil {
 			return err
 		}

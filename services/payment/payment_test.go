@@ -11,6 +11,7 @@ import (
 
 	"tulifo/event"
 	"tulifo/platform/api/apitest"
+	"tulifo/platform/stripesim"
 	"tulifo/services/payment"
 )
 
@@ -230,15 +231,16 @@ func TestProcessingIsAskedFor(t *testing.T) {
 	w := start(t)
 	b := w.booking(16000, "USD")
 	c := w.checkout(b)
+	w.settle()
 	if err := w.sim.SetControl(hold("*")); err != nil {
 		t.Fatal(err)
 	}
-	w.card(c, "pm_card_visa")
+	if status := w.card(c, "pm_card_visa"); status != 200 {
+		t.Fatalf("the card answered %d", status)
+	}
 	w.settle()
 	w.status(c, payment.Processing)
-	if err := w.pay.Retry(t.Context(), time.Now().Add(11*time.Minute)); err != nil {
-		t.Fatal(err)
-	}
+	w.later(11 * time.Minute)
 	w.settle()
 	w.status(c, payment.Completed)
 	w.has("without a webhook", map[string]int64{"escrow USD": 16000, "rail_fees USD": -494})
@@ -251,7 +253,9 @@ func TestAnswerOfTheRailLost(t *testing.T) {
 	b := w.booking(16000, "USD")
 	body := map[string]any{"bookingId": b.BookingID}
 	for _, mode := range []string{"drop_after", "drop", "garbage", "status"} {
-		if err := w.sim.SetControl(fails(mode, "/v1/payment_intents")); err != nil {
+		control := fails(mode, "/v1/payment_intents")
+		control.Hold = []string{"*"}
+		if err := w.sim.SetControl(control); err != nil {
 			t.Fatal(err)
 		}
 		a := w.Call(apitest.Call{What: mode, As: w.asClient, Path: "/api/payments", Body: body, Status: 503})
@@ -263,6 +267,9 @@ func TestAnswerOfTheRailLost(t *testing.T) {
 	_, list := w.rail(secretKey, "GET", "/v1/payment_intents", nil, "")
 	if n := len(list["data"].([]any)); n != 1 {
 		t.Errorf("%d PaymentIntents", n)
+	}
+	if err := w.sim.SetControl(stripesim.Control{}); err != nil {
+		t.Fatal(err)
 	}
 	w.card(c, "pm_card_visa")
 	w.settle()

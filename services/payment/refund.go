@@ -99,7 +99,7 @@ func (s *Service) followRefund(ctx context.Context, id uuid.UUID, r *stripe.Refu
 func (s *Service) settleRefund(ctx context.Context, tx postgres.Tx, p payment, f refund, rail string) error {
 	at := s.clock.Now()
 	f.SettledAt = &at
-	p.RefundDone += f.Amount
+	p.RefundDone += f.RailAmount
 	p.Status = p.settled()
 	s.save(tx, p)
 	s.saveRefund(tx, f, refundSucceeded, rail, nil, "")
@@ -116,7 +116,7 @@ func (s *Service) failRefund(ctx context.Context, tx postgres.Tx, p payment, f r
 		back := p.holding().posting(fmt.Sprint("refund_failed:", f.ID), kindRefundFailed, s.clock.Now())
 		back.move(f.RailAmount, f.Currency, railClearing, refundsPayable)
 		post(tx, back)
-		p.RefundDone -= f.Amount
+		p.RefundDone -= f.RailAmount
 		p.Status = p.settled()
 		s.save(tx, p)
 		f.SettledAt = nil

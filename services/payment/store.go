@@ -57,9 +57,11 @@ func noteRailFee(ctx context.Context, tx postgres.Tx, id uuid.UUID, minor int64)
 	return tag.RowsAffected() == 1, err
 }
 
-// wake has the webhooks that wait for an intent or for one of our rows applied.
+// wake has the webhooks that wait for an intent or for one of our rows applied. One that is locked is being applied just now, and waits for
+// our rows in its turn.
 func (s *Service) wake(tx postgres.Tx, intent, ours string) {
-	tx.Later(`UPDATE webhook_events SET next_try_at = $3 WHERE outcome = 'waiting' AND ((intent_id = $1 AND $1 <> '') OR (tulifo_id = $2 AND $2 <> ''))`,
+	tx.Later(`UPDATE webhook_events SET next_try_at = $3 WHERE id IN (SELECT id FROM webhook_events
+		WHERE outcome = 'waiting' AND ((intent_id = $1 AND $1 <> '') OR (tulifo_id = $2 AND $2 <> '')) FOR UPDATE SKIP LOCKED)`,
 		intent, ours, time.Now().UTC())
 	poke(tx)
 }

@@ -65,6 +65,7 @@ CREATE TABLE payments (
     fee_taken        bigint NOT NULL DEFAULT 0 CHECK (fee_taken BETWEEN 0 AND released),
     refunded         bigint NOT NULL DEFAULT 0 CHECK (refunded >= 0),
     refund_done      bigint NOT NULL DEFAULT 0 CHECK (refund_done >= 0),
+    version          bigint NOT NULL DEFAULT 1,
     charged_back     bigint NOT NULL DEFAULT 0 CHECK (charged_back >= 0),
     client_owes      bigint NOT NULL DEFAULT 0 CHECK (client_owes >= 0),
     ends_at          timestamptz NOT NULL,
