@@ -21,38 +21,35 @@ func (s *Service) Due(ctx context.Context) (time.Time, error) { return earliestD
 func (s *Service) Fire(ctx context.Context, now time.Time) error {
 	var failed []error
 	left := []uuid.UUID{}
-	for {
+	for moved := true; moved && len(failed) < fireAtOnce; {
 		due, err := dueUpTo(ctx, s.db, now, left, fireAtOnce)
 		if err != nil {
 			return err
 		}
-		if len(due) == 0 {
-			return errors.Join(failed...)
-		}
+		moved = false // those that another process is moving just now are left to it
 		for _, b := range due {
-			if err := s.fire(ctx, b, now); err != nil {
+			done, err := s.fire(ctx, b, now)
+			if err != nil {
 				failed = append(failed, err)
 				left = append(left, b.ID)
 			}
-			if len(failed) > fireAtOnce {
-				return errors.Join(failed...)
-			}
+			moved = moved || done
 		}
 	}
+	return errors.Join(failed...)
 }
 
 // fire asks what has to be asked outside of a transaction, and then moves the booking if it is still due and nobody else moves it.
-func (s *Service) fire(ctx context.Context, seen Booking, now time.Time) error {
+func (s *Service) fire(ctx context.Context, seen Booking, now time.Time) (done bool, err error) {
 	var paid *time.Time
 	if seen.Status == Confirmed && seen.PaidAt == nil {
-		var err error
 		if paid, err = s.askPaid(ctx, seen.ID); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
 		b, ok, err := claimDue(ctx, tx, seen.ID, seen.Version, now)
-		if err != nil || !ok {
+		if done = ok; err != nil || !ok {
 			return err
 		}
 		if paid != nil {
@@ -61,6 +58,7 @@ func (s *Service) fire(ctx context.Context, seen Booking, now time.Time) error {
 		}
 		return s.run(ctx, tx, b)
 	})
+	return done && err == nil, err
 }
 
 // run is what happens to a booking whose time has come.
