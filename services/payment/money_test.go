@@ -149,7 +149,7 @@ func TestChargebackAfterRelease(t *testing.T) {
 	b, c := w.paid(16000, "USD")
 	w.tell(b.BookingID, w.released(b, 16000))
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 200})
+	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
 	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":100}`, Status: 201})
 	w.settle()
 	end := w.dispute(c)
@@ -214,7 +214,7 @@ func funded(t *testing.T) (w *world, account string) {
 	b, _ := w.paid(16000, "USD")
 	w.tell(b.BookingID, w.released(b, 16000))
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 200})
+	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
 	account, err := postgres.One[string](t.Context(), w.db, `SELECT account_id FROM payout_accounts`)
 	if err != nil {
 		t.Fatal(err)
@@ -298,7 +298,7 @@ func TestPayoutAccounts(t *testing.T) {
 	w.peers.verified[w.worker] = true
 	w.peers.mu.Unlock()
 	for range 2 {
-		w.Call(apitest.Call{What: "auth says yes", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 200, Has: `"status":"verified"`})
+		w.Call(apitest.Call{What: "auth says yes", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201, Has: `"status":"verified"`})
 	}
 	_, list := w.rail(secretKey, "GET", "/v1/accounts", nil, "")
 	if n := len(list["data"].([]any)); n != 1 {
@@ -314,9 +314,9 @@ func TestPayoutAccounts(t *testing.T) {
 	w.tell(refused, event.UserCreated{UserID: refused, Email: "refuse.me@example.com", Role: "worker", Verified: true})
 	w.tell(late, event.UserCreated{UserID: late, Email: "verify.later@example.com", Role: "worker", Verified: true})
 	w.settle()
-	w.Call(apitest.Call{What: "refused", As: w.Token("worker", refused), Path: "/api/payments/payout-account", Body: `{}`, Status: 200, Has: `"status":"refused"`})
+	w.Call(apitest.Call{What: "refused", As: w.Token("worker", refused), Path: "/api/payments/payout-account", Body: `{}`, Status: 201, Has: `"status":"refused"`})
 	w.Call(apitest.Call{What: "refused", As: w.Token("worker", refused), Path: "/api/payments/payouts", Body: `{}`, Status: 409, Has: "payout_account_refused"})
-	a := w.Call(apitest.Call{What: "to be completed", As: w.Token("worker", late), Path: "/api/payments/payout-account", Body: `{}`, Status: 200, Has: `"status":"pending"`})
+	a := w.Call(apitest.Call{What: "to be completed", As: w.Token("worker", late), Path: "/api/payments/payout-account", Body: `{}`, Status: 201, Has: `"status":"pending"`})
 	var account payment.PayoutAccount
 	a.Data(&account)
 	if account.URL == "" || account.ExpiresAt == nil || a.Header.Get("Cache-Control") != "no-store" {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"tulifo/event"
 	"tulifo/platform/api/apitest"
@@ -39,7 +40,7 @@ func TestMainJob(t *testing.T) {
 
 	w.verify(w.worker)
 	w.Call(apitest.Call{What: "without an account", As: w.asWorker, Path: "/api/payments/payouts", Body: `{}`, Status: 409, Has: "payout_account_missing"})
-	w.Call(apitest.Call{What: "open an account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{"country":"DE"}`, Status: 200, Has: `"status":"verified"`})
+	w.Call(apitest.Call{What: "open an account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{"country":"DE"}`, Status: 201, Has: `"status":"verified"`})
 	first := w.Call(apitest.Call{What: "withdraw", As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":144}`, Key: "k-1", Status: 201, Has: `"amount":144.00`})
 	again := w.Call(apitest.Call{What: "the same key", As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":144}`, Key: "k-1", Status: 201})
 	if string(first.Body) != string(again.Body) {
@@ -290,7 +291,7 @@ func TestAnswerOfTheRailLost(t *testing.T) {
 
 	w.tell(b.BookingID, w.released(b, 10000))
 	w.verify(w.worker)
-	w.Call(apitest.Call{What: "account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 200})
+	w.Call(apitest.Call{What: "account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
 	for _, path := range []string{"/v1/transfers", "/v1/payouts"} {
 		if err := w.sim.SetControl(fails("drop_after", path)); err != nil {
 			t.Fatal(err)
@@ -383,11 +384,102 @@ func TestCurrencies(t *testing.T) {
 	w.verify(w.worker)
 	w.Calls(
 		apitest.Call{What: "each on its own", As: w.asWorker, Path: "/api/payments/wallet", Status: 200, Has: `"available":11110`},
-		apitest.Call{What: "open an account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 200},
+		apitest.Call{What: "open an account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201},
 		apitest.Call{What: "which currency?", As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":1}`, Status: 422, Has: `"currency"`},
 		apitest.Call{What: "half a yen", As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":1.5,"currency":"JPY"}`, Status: 422, Has: `"amount"`},
 		apitest.Call{What: "yen", As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":110,"currency":"JPY"}`, Status: 201, Has: `"amount":110,"currency":"JPY"`},
 	)
 	w.settle()
 	w.sound()
+}
+
+// A process died with the row in its hands, after the call and before the outcome was stored: another goes on when the lease is over.
+func TestLeaseOfADeadProcess(t *testing.T) {
+	w := start(t)
+	b, c := w.paid(16000, "USD")
+	control := fails("drop_after", "/v1/refunds")
+	control.Hold, control.Fail.Times = []string{"*"}, 10 // the transport repeats keyed calls by itself
+	if err := w.sim.SetControl(control); err != nil {
+		t.Fatal(err)
+	}
+	w.tell(b.BookingID, w.refunded(b, 16000))
+	w.settle()
+	if _, err := w.db.Exec(t.Context(), `UPDATE refunds SET next_try_at = clock_timestamp() + interval '2 minutes', attempts = 1`); err != nil {
+		t.Fatal(err)
+	}
+	w.settle()
+	w.status(c, payment.Completed)
+	w.has("not yet", map[string]int64{"refunds_payable USD": 16000})
+	control.Fail = nil
+	if err := w.sim.SetControl(control); err != nil {
+		t.Fatal(err)
+	}
+	w.later(3 * time.Minute)
+	w.settle()
+	w.status(c, payment.Refunded)
+	_, refunds := w.rail(secretKey, "GET", "/v1/refunds", nil, "")
+	if n := len(refunds["data"].([]any)); n != 1 {
+		t.Errorf("%d refunds", n)
+	}
+	w.has("once", map[string]int64{"refunds_payable USD": 0, "escrow USD": 0})
+	w.told(map[string]int{"payment.refunded": 1})
+	w.sound()
+}
+
+func TestConfigSaysWhatIsWrong(t *testing.T) {
+	good := payment.Config{SecretKey: "sk", PublishableKey: "pk", WebhookSecrets: []string{"whsec"}, PublicURL: "http://tulifo.test", Fee: 1000}
+	for want, change := range map[string]func(*payment.Config){
+		"STRIPE_SECRET_KEY":      func(c *payment.Config) { c.SecretKey = "" },
+		"STRIPE_PUBLISHABLE_KEY": func(c *payment.Config) { c.PublishableKey = "" },
+		"STRIPE_WEBHOOK_SECRET":  func(c *payment.Config) { c.WebhookSecrets = nil },
+		"PUBLIC_URL":             func(c *payment.Config) { c.PublicURL = "" },
+		"FEE_BASIS_POINTS":       func(c *payment.Config) { c.Fee = 10_001 },
+		"FEE_BY_CATEGORY":        func(c *payment.Config) { c.FeeByCategory = map[string]int{"x": -1} },
+	} {
+		c := good
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want it to name %s", err, want)
+		}
+	}
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCheckFindsWhatIsWrong(t *testing.T) {
+	w := start(t)
+	w.paid(16000, "USD")
+	w.sound()
+	for want, sql := range map[string]string{
+		"I3: escrow:":               `UPDATE balances SET balance = balance + 1 WHERE account LIKE 'escrow:%'`,
+		"I3: rail_clearing":         `INSERT INTO rollup (account, currency, amount) VALUES ('rail_clearing', 'USD', 1)`,
+		"I2: ledger transaction":    `INSERT INTO ledger_transactions (key, kind, subject, posted_at) VALUES ('payment:x', 'payment', gen_random_uuid(), clock_timestamp())`,
+		"I4: escrow of booking":     `UPDATE payments SET released = 1`,
+		"I5: payment":               `UPDATE payments SET status = 'cancelled'`,
+		"nothing will move it":      `INSERT INTO webhook_events (id, type, payload, received_at, outcome) VALUES ('evt_1', 'x', '', clock_timestamp(), 'received')`,
+		"waited for the retry loop": `UPDATE payments SET next_try_at = clock_timestamp() - interval '1 hour'`,
+	} {
+		if _, err := w.db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+		breaches, err := w.pay.Check(t.Context())
+		if err != nil || !strings.Contains(strings.Join(breaches, "\n"), want) {
+			t.Errorf("%q is not found: %q, %v", want, breaches, err)
+		}
+	}
+	reg := prometheus.NewPedanticRegistry()
+	for _, c := range w.pay.Collectors() {
+		reg.MustRegister(c)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "tulifo_payment_held" && f.GetMetric()[0].GetGauge().GetValue() == 160.01 {
+			return
+		}
+	}
+	t.Errorf("the money held is not shown: %v", families)
 }

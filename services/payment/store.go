@@ -13,12 +13,13 @@ const columns = `id, booking_id, client_id, worker_id, title, amount, currency, 
 	released, fee_taken, refunded, refund_done, charged_back, client_owes, ends_at, release_at, blocked, failure, failed_event, review,
 	intent_id, intent_no, charge_id, rail_fee, asked_at, next_try_at, attempts`
 
-// insert stores p; false: the booking has a payment already, whose date to pay by is then p's.
+// insert stores p; false: the booking has a payment already, which then takes p's date to pay by and, until it is paid, p's fee rule.
 func insert(ctx context.Context, tx postgres.Tx, p payment) (isNew bool, err error) {
 	return postgres.One[bool](ctx, tx, `
 		INSERT INTO payments (id, booking_id, client_id, worker_id, title, amount, currency, fee_basis_points, status, pay_by, created_at, ends_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-		ON CONFLICT (booking_id) DO UPDATE SET pay_by = excluded.pay_by
+		ON CONFLICT (booking_id) DO UPDATE SET pay_by = excluded.pay_by,
+			fee_basis_points = CASE WHEN payments.completed_at IS NULL THEN excluded.fee_basis_points ELSE payments.fee_basis_points END
 		RETURNING id = $1`,
 		p.ID, p.BookingID, p.ClientID, p.WorkerID, p.Title, p.Amount, p.Currency, p.FeeBasisPoints, p.Status, p.PayBy, p.CreatedAt, p.EndsAt)
 }
