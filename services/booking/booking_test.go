@@ -31,7 +31,7 @@ func TestCreate(t *testing.T) {
 		apitest.Call{What: "before hours", As: w.asClient, Path: path, Body: w.body("2026-03-03T08:00:00+01:00", 60), Status: 422, Has: "outside_hours"},
 		apitest.Call{What: "off the grid", As: w.asClient, Path: path, Body: w.body("2026-03-03T09:10:00+01:00", 60), Status: 422, Has: "outside_hours"},
 		apitest.Call{What: "of an unknown worker", As: w.asClient, Path: path, Body: with(w.body(free, 60), "workerId", uuid.New()), Status: 404},
-		apitest.Call{What: "at the right price", As: w.asClient, Path: path, Body: with(with(w.body(free, 120), "totalAmount", 160), "hourlyRate", 80.00), Status: 201, Has: `"totalAmount":160.00,"currency":"USD","status":"pending"`},
+		apitest.Call{What: "at the right price", As: w.asClient, Path: path, Body: with(with(w.body(free, 120), "totalAmount", 160), "hourlyRate", 80.00), Status: 201, Has: `"totalAmount":160.00,"currency":"USD","category":"engineering","status":"pending"`},
 		apitest.Call{What: "what is taken", As: w.asClient, Path: path, Body: w.body("2026-03-03T10:00:00+01:00", 60), Status: 409, Has: `"busy"`},
 		apitest.Call{What: "within the buffer", As: w.asClient, Path: path, Body: w.body("2026-03-03T11:00:00+01:00", 60), Status: 409, Has: `"busy"`},
 		apitest.Call{What: "after the buffer", As: w.asClient, Path: path, Body: w.body("2026-03-03T11:30:00+01:00", 60), Status: 201},

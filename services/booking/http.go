@@ -51,6 +51,7 @@ type Answer struct {
 	Rate        money.Decimal `json:"hourlyRate"`
 	Amount      money.Decimal `json:"totalAmount"`
 	Currency    string        `json:"currency"`
+	Category    string        `json:"category" doc:"of the worker's offer, for the fee; may be empty"`
 	Status      Status        `json:"status" enum:"pending,confirmed,in_progress,completed,cancelled,expired,no_show"`
 	MeetingURL  string        `json:"meetingUrl"`
 	Notes       string        `json:"notes"`
@@ -93,7 +94,7 @@ type Proposal struct {
 
 func answer(b Booking) Answer {
 	a := Answer{ID: b.ID, WorkerID: b.WorkerID, ClientID: b.ClientID, ProjectID: b.ProjectID, Title: b.Title, Description: b.Description,
-		Start: b.Start, End: b.End, Duration: b.Duration, Rate: money.Of(b.Rate, b.Currency).Decimal(), Amount: b.price().Decimal(), Currency: b.Currency,
+		Start: b.Start, End: b.End, Duration: b.Duration, Rate: money.Of(b.Rate, b.Currency).Decimal(), Amount: b.price().Decimal(), Currency: b.Currency, Category: b.Category,
 		Status: b.Status, MeetingURL: b.MeetingURL, Notes: b.Notes, Paid: b.PaidAt != nil, ExpiresAt: b.ExpiresAt, ConfirmedAt: b.ConfirmedAt,
 		StartedAt: b.StartedAt, CompletedAt: b.CompletedAt, EndedAt: b.EndedAt, Cause: b.Cause, Reason: b.Reason, Version: b.Version, CreatedAt: b.CreatedAt, UpdatedAt: b.UpdatedAt}
 	if b.Status != Pending {
