@@ -92,30 +92,39 @@ func ask[T any](ctx context.Context, c *Client, method, path, key string, body a
 	var out struct {
 		Data T `json:"data"`
 	}
-	if postgres.InsideTx(ctx) {
-		if testing.Testing() {
-			panic("peer: " + c.name + " is asked inside a transaction")
-		}
-		return out.Data, fmt.Errorf("%s is asked inside a transaction", c.name)
-	}
-	var raw []byte
-	if body != nil {
-		var err error
-		if raw, err = json.Marshal(body); err != nil {
-			return out.Data, fmt.Errorf("encode question to %s: %w", c.name, err)
-		}
-	}
-	status, answer, err := c.send(ctx, method, path, key, raw)
+	answer, err := raw(ctx, c, method, path, key, body)
 	if err != nil {
 		return out.Data, err
-	}
-	if status >= 400 {
-		return out.Data, c.refusal(status, answer)
 	}
 	if err := json.Unmarshal(answer, &out); err != nil {
 		return out.Data, errs.New(errs.Unavailable, "Another part of the platform answered in a way that cannot be read.").Because(fmt.Errorf("%s %s: %w", c.name, path, err))
 	}
 	return out.Data, nil
+}
+
+// raw is the body of a good answer.
+func raw(ctx context.Context, c *Client, method, path, key string, body any) ([]byte, error) {
+	if postgres.InsideTx(ctx) {
+		if testing.Testing() {
+			panic("peer: " + c.name + " is asked inside a transaction")
+		}
+		return nil, fmt.Errorf("%s is asked inside a transaction", c.name)
+	}
+	var question []byte
+	if body != nil {
+		var err error
+		if question, err = json.Marshal(body); err != nil {
+			return nil, fmt.Errorf("encode question to %s: %w", c.name, err)
+		}
+	}
+	status, answer, err := c.send(ctx, method, path, key, question)
+	if err != nil {
+		return nil, err
+	}
+	if status >= 400 {
+		return nil, c.refusal(status, answer)
+	}
+	return answer, nil
 }
 
 func (c *Client) refusal(status int, answer []byte) error {
