@@ -1,0 +1,216 @@
+package notification
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/google/uuid"
+
+	"tulifo/platform/docdb"
+	"tulifo/platform/errs"
+	"tulifo/platform/outbox"
+)
+
+// rule says what one event is to people.
+type rule struct {
+	event     string
+	category  Category
+	path      string
+	readers   func(any) []to
+	decode    func(json.RawMessage) (any, error)
+	subscribe func(*Service, *outbox.Inbox) // nil: the service makes the event itself
+}
+
+func on[E outbox.Event](c Category, path string, readers func(E) []to) rule {
+	var zero E
+	return rule{
+		event: zero.Type(), category: c, path: path, subscribe: hear[E],
+		readers: func(e any) []to { return readers(e.(E)) },
+		decode: func(raw json.RawMessage) (any, error) {
+			var e E
+			if err := json.Unmarshal(raw, &e); err != nil {
+				return nil, fmt.Errorf("read %s: %w", zero.Type(), err)
+			}
+			tidy(reflect.ValueOf(&e).Elem())
+			return e, nil
+		},
+	}
+}
+
+func own(r rule) rule {
+	r.subscribe = nil
+	return r
+}
+
+func index(all ...rule) map[string]rule {
+	out := map[string]rule{}
+	for _, r := range all {
+		out[r.event] = r
+	}
+	return out
+}
+
+// Subscribe names what the service listens to.
+func (s *Service) Subscribe(in *outbox.Inbox) {
+	for _, r := range s.rules {
+		if r.subscribe != nil {
+			r.subscribe(s, in)
+		}
+	}
+	for _, subscribe := range learned {
+		subscribe(s, in)
+	}
+}
+
+// Types are the types of all events that the service hears, sorted.
+func Types() []string {
+	types := slices.Collect(maps.Keys(learned))
+	for _, r := range table() {
+		if r.subscribe != nil {
+			types = append(types, r.event)
+		}
+	}
+	slices.Sort(types)
+	return types
+}
+
+func hear[E outbox.Event](s *Service, in *outbox.Inbox) {
+	outbox.OnDoc(in, func(ctx context.Context, tx docdb.Tx, e E) error {
+		env := outbox.EnvelopeFrom(ctx)
+		if err := learnPerson(ctx, tx, e); err != nil {
+			return err
+		}
+		if err := plan(ctx, tx, e, env.OccurredAt); err != nil {
+			return err
+		}
+		return s.tell(ctx, tx, env.ID, env.OccurredAt, e)
+	})
+}
+
+// tell leaves word of the event with everybody whom its rule names: once for each event, person and channel, however often it is called.
+func (s *Service) tell(ctx context.Context, tx docdb.Tx, id uuid.UUID, at time.Time, e outbox.Event) error {
+	r, ok := s.rules[e.Type()]
+	if !ok {
+		return nil
+	}
+	readers := r.readers(e)
+	if len(readers) == 0 {
+		return nil
+	}
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("keep %s: %w", r.event, err)
+	}
+	who, err := reading(ctx, tx, readers)
+	if err != nil {
+		return err
+	}
+	for _, t := range readers {
+		if t.inApp && who[t.user].wishes.wants(r.category, InApp) {
+			n, err := r.notification(raw, t, who[t.user].person, id, at)
+			if err == nil {
+				_, err = notifications.InsertIfAbsent(ctx, tx, n)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if t.email {
+			if _, err := deliveries.InsertIfAbsent(ctx, tx, s.mailTo(r, raw, t, id)); err != nil {
+				return err
+			}
+		}
+	}
+	tx.Committed(look)
+	return nil
+}
+
+// known is what tell has to know of a reader; somebody not known yet reads in UTC and wants everything.
+type known struct {
+	person person
+	wishes preferences
+}
+
+func reading(ctx context.Context, q docdb.Querier, readers []to) (map[uuid.UUID]known, error) {
+	out, ids := map[uuid.UUID]known{}, make([]uuid.UUID, len(readers))
+	for i, t := range readers {
+		ids[i] = t.user
+	}
+	found, err := people.Find(ctx, q, docdb.Query{Where: docdb.In("id", ids...)})
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := preferred.Find(ctx, q, docdb.Query{Where: docdb.In("id", ids...)})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range found.Docs {
+		out[p.ID] = known{person: p}
+	}
+	for _, p := range chosen.Docs {
+		out[p.ID] = known{person: out[p.ID].person, wishes: p}
+	}
+	return out, nil
+}
+
+// keyOf makes the id of what one person gets of one event on one channel, so that a repetition meets the first.
+func keyOf(event, user uuid.UUID, ch Channel) uuid.UUID {
+	return uuid.NewSHA1(event, append(user[:], ch...))
+}
+
+// page is the path of the page that the event is about.
+func (r rule) page(raw json.RawMessage) (string, error) {
+	before, rest, open := strings.Cut(r.path, "{")
+	if !open {
+		return r.path, nil
+	}
+	name, after, _ := strings.Cut(rest, "}")
+	var fields map[string]any
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return "", fmt.Errorf("read %s: %w", r.event, err)
+	}
+	id, err := uuid.Parse(fmt.Sprint(fields[name]))
+	if err != nil {
+		return "", errs.New(errs.Internal, "The event does not say what it is about.").Because(fmt.Errorf("%s of %s: %w", name, r.event, err))
+	}
+	return before + id.String() + after, nil
+}
+
+// longest is how much of a text that somebody wrote stands in a message, in characters.
+const longest = 300
+
+// tidy makes every string in v one line of visible text: what people wrote must not look like more than it is.
+func tidy(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(line(v.String(), longest))
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Field(i); f.CanSet() {
+				tidy(f)
+			}
+		}
+	}
+}
+
+func line(text string, most int) string {
+	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, ""), func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
+	const joiners = "\u200c\u200d" // words of some scripts need them
+	text = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) && !strings.ContainsRune(joiners, r) {
+			return -1
+		}
+		return r
+	}, text)
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
+}
