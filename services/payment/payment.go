@@ -133,6 +133,10 @@ func (s *Service) Pay(ctx context.Context, by token.Caller, booking uuid.UUID) (
 	if !p.Status.open() {
 		return Checkout{}, notPayable(p)
 	}
+	if p.IntentID == nil {
+		// The rail has cancelled the PaymentIntent by itself; the next one has another number.
+		return s.Pay(ctx, by, booking)
+	}
 	return Checkout{view(p, by), pi.ClientSecret, s.config.PublishableKey}, nil
 }
 
@@ -336,8 +340,8 @@ func (s *Service) retryPayment(ctx context.Context, p payment, now time.Time) er
 		p.IntentID = &pi.ID
 		pi, err = s.rail.cancelIntent(ctx, p)
 	}
-	if code, no := refused(err); no || errors.Is(err, errUndecided) {
-		return s.reviewPayment(ctx, p.ID, "the rail: "+code+" "+err.Error())
+	if _, no := refused(err); no || errors.Is(err, errUndecided) {
+		return s.reviewPayment(ctx, p.ID, err.Error())
 	}
 	if err != nil {
 		return err

@@ -483,3 +483,21 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	}
 	t.Errorf("the money held is not shown: %v", families)
 }
+
+// The rail has given up a PaymentIntent that nobody paid: the client gets another, and the first one's events have no say any more.
+func TestRailCancelsByItself(t *testing.T) {
+	w := start(t)
+	b := w.booking(16000, "USD")
+	first := w.checkout(b)
+	w.rail(secretKey, "POST", "/v1/payment_intents/"+first.intent()+"/cancel", nil, "")
+	second := w.checkout(b)
+	w.settle()
+	if again := w.checkout(b); second.intent() == first.intent() || again.intent() != second.intent() {
+		t.Fatalf("intents %s, %s, %s", first.intent(), second.intent(), again.intent())
+	}
+	w.card(second, "pm_card_visa")
+	w.settle()
+	w.status(second, payment.Completed)
+	w.has("once", map[string]int64{"escrow USD": 16000})
+	w.sound()
+}

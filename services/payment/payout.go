@@ -148,7 +148,7 @@ func (s *Service) payoutFault(ctx context.Context, p payout, err error, to strin
 		p.Failure = code
 		switch {
 		case undecided, to == payoutReview:
-			p.Status, p.Review, p.NextTryAt = payoutReview, "the rail: "+code+" "+err.Error(), nil
+			p.Status, p.Review, p.NextTryAt = payoutReview, err.Error(), nil
 			return audit.Add(ctx, tx, audit.Entry{Actor: "service:payment", Action: "payout.needs_review", Subject: p.ID})
 		case to == payoutFailed:
 			return s.failPayout(ctx, tx, p)

@@ -60,8 +60,8 @@ func (s *Service) retryRefund(ctx context.Context, f refund, now time.Time) erro
 		return s.reviewRefund(ctx, f, "the payment has no PaymentIntent")
 	}
 	r, err := s.rail.refund(ctx, f, *p.IntentID, now)
-	if code, no := refused(err); no || errors.Is(err, errUndecided) {
-		return s.reviewRefund(ctx, f, "the rail: "+code+" "+err.Error())
+	if _, no := refused(err); no || errors.Is(err, errUndecided) {
+		return s.reviewRefund(ctx, f, err.Error())
 	}
 	if err != nil {
 		return err

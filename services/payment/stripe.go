@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,28 +44,48 @@ func newRail(c Config) *rail {
 	return &rail{stripe.NewClient(c.SecretKey, stripe.WithBackends(stripe.NewBackendsWithConfig(config)))}
 }
 
+// railError is an answer of the rail that is an error, without the objects that come with it: those hold client secrets.
+type railError struct {
+	Status  int
+	Type    stripe.ErrorType
+	Code    stripe.ErrorCode
+	Message string
+	Request string
+}
+
+func (e *railError) Error() string {
+	return fmt.Sprintf("the rail answered %d %s %s: %s (%s)", e.Status, e.Type, e.Code, e.Message, e.Request)
+}
+
+// bare is err as a railError when the rail answered it.
+func bare(err error) error {
+	if e, is := errors.AsType[*stripe.Error](err); is {
+		return &railError{e.HTTPStatusCode, e.Type, e.Code, e.Msg, e.RequestID}
+	}
+	return err
+}
+
+// answered is what a call came to.
+func answered[T any](v T, err error) (T, error) { return v, bare(err) }
+
 // refused tells an answer of the rail that repeating the call will not change, with the rail's code for it.
 func refused(err error) (code string, ok bool) {
-	e, is := errors.AsType[*stripe.Error](err)
-	if !is || e.HTTPStatusCode < 400 || e.HTTPStatusCode >= 500 {
+	e, is := errors.AsType[*railError](err)
+	if !is || e.Status < 400 || e.Status >= 500 {
 		return "", false
 	}
 	switch {
-	case e.HTTPStatusCode == http.StatusConflict, e.HTTPStatusCode == http.StatusTooManyRequests,
-		e.HTTPStatusCode == http.StatusUnauthorized, e.HTTPStatusCode == http.StatusForbidden,
+	case e.Status == http.StatusConflict, e.Status == http.StatusTooManyRequests, e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden,
 		e.Code == stripe.ErrorCodeBalanceInsufficient, e.Code == stripe.ErrorCodeLockTimeout, e.Type == stripe.ErrorTypeIdempotency:
 		return "", false
 	}
-	if e.Code == "" {
-		return string(e.Type), true
-	}
-	return string(e.Code), true
+	return cmp.Or(string(e.Code), string(e.Type)), true
 }
 
 // inUse tells that a call with the same key is being answered just now.
 func inUse(err error) bool {
-	e, is := errors.AsType[*stripe.Error](err)
-	return is && e.HTTPStatusCode == http.StatusConflict
+	e, is := errors.AsType[*railError](err)
+	return is && e.Status == http.StatusConflict
 }
 
 // away is what a person is told when the rail did not answer as it should.
@@ -102,7 +123,7 @@ func keyed(key string) stripe.Params { return stripe.Params{IdempotencyKey: stri
 // intent is the PaymentIntent of a payment: the known one, else the one made for it before, else a new one.
 func (r *rail) intent(ctx context.Context, p payment, now time.Time) (*stripe.PaymentIntent, error) {
 	if p.IntentID != nil {
-		return r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, nil)
+		return answered(r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, nil))
 	}
 	if p.AskedAt != nil && now.Sub(*p.AskedAt) > forgets {
 		if found, err := r.findIntent(ctx, p); found != nil || err != nil {
@@ -118,7 +139,7 @@ func (r *rail) intent(ctx context.Context, p payment, now time.Time) (*stripe.Pa
 		Metadata:                metadata(p.ID.String()),
 	}
 	in.Metadata[attempt] = fmt.Sprint(p.IntentNo)
-	return r.stripe.V1PaymentIntents.Create(ctx, in)
+	return answered(r.stripe.V1PaymentIntents.Create(ctx, in))
 }
 
 func (r *rail) findIntent(ctx context.Context, p payment) (*stripe.PaymentIntent, error) {
@@ -128,7 +149,7 @@ func (r *rail) findIntent(ctx context.Context, p payment) (*stripe.PaymentIntent
 	for pi, err := range r.stripe.V1PaymentIntents.Search(ctx, search).All(ctx) {
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, bare(err)
 		case pi.Metadata[attempt] != fmt.Sprint(p.IntentNo):
 		case found != nil:
 			return nil, errUndecided
@@ -142,9 +163,9 @@ func (r *rail) findIntent(ctx context.Context, p payment) (*stripe.PaymentIntent
 func (r *rail) cancelIntent(ctx context.Context, p payment) (*stripe.PaymentIntent, error) {
 	pi, err := r.stripe.V1PaymentIntents.Cancel(ctx, *p.IntentID, &stripe.PaymentIntentCancelParams{CancellationReason: stripe.String("abandoned")})
 	if e, is := errors.AsType[*stripe.Error](err); is && e.Code == stripe.ErrorCodePaymentIntentUnexpectedState {
-		return r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, nil)
+		return answered(r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, nil))
 	}
-	return pi, err
+	return pi, bare(err)
 }
 
 // cost is what the rail kept of a payment; ok is false while it does not say.
@@ -153,7 +174,7 @@ func (r *rail) cost(ctx context.Context, p payment) (fee money.Amount, ok bool, 
 	in.AddExpand("latest_charge.balance_transaction")
 	pi, err := r.stripe.V1PaymentIntents.Retrieve(ctx, *p.IntentID, in)
 	if err != nil || pi.LatestCharge == nil || pi.LatestCharge.BalanceTransaction == nil || pi.LatestCharge.BalanceTransaction.Currency == "" {
-		return money.Amount{}, false, err
+		return money.Amount{}, false, bare(err)
 	}
 	fee, ok = railAmount(pi.LatestCharge.BalanceTransaction.Fee, pi.LatestCharge.BalanceTransaction.Currency)
 	return fee, ok, nil
@@ -162,14 +183,14 @@ func (r *rail) cost(ctx context.Context, p payment) (fee money.Amount, ok bool, 
 // refund sends money of a payment back.
 func (r *rail) refund(ctx context.Context, f refund, intent string, now time.Time) (*stripe.Refund, error) {
 	if f.RailID != nil {
-		return r.stripe.V1Refunds.Retrieve(ctx, *f.RailID, nil)
+		return answered(r.stripe.V1Refunds.Retrieve(ctx, *f.RailID, nil))
 	}
 	if f.AskedAt != nil && now.Sub(*f.AskedAt) > forgets {
 		var found *stripe.Refund
 		for one, err := range r.stripe.V1Refunds.List(ctx, &stripe.RefundListParams{PaymentIntent: stripe.String(intent)}).All(ctx) {
 			switch {
 			case err != nil:
-				return nil, err
+				return nil, bare(err)
 			case one.Metadata[ourID] != f.ID.String():
 			case found != nil:
 				return nil, errUndecided
@@ -181,35 +202,35 @@ func (r *rail) refund(ctx context.Context, f refund, intent string, now time.Tim
 			return found, nil
 		}
 	}
-	return r.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
+	return answered(r.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
 		Params:        keyed(fmt.Sprint("refund:", f.ID)),
 		PaymentIntent: stripe.String(intent),
 		Amount:        stripe.Int64(inRailUnits(f.sent())),
 		Metadata:      metadata(f.ID.String()),
-	})
+	}))
 }
 
 // openAccount is the connected account of a worker.
 func (r *rail) openAccount(ctx context.Context, a payoutAccount) (*stripe.Account, error) {
-	return r.stripe.V1Accounts.Create(ctx, &stripe.AccountCreateParams{
+	return answered(r.stripe.V1Accounts.Create(ctx, &stripe.AccountCreateParams{
 		Params:       keyed(fmt.Sprint("payout_account:", a.UserID)),
 		Type:         stripe.String("express"),
 		Country:      stripe.String(a.Country),
 		Email:        stripe.String(a.Email),
 		Capabilities: &stripe.AccountCreateCapabilitiesParams{Transfers: &stripe.AccountCreateCapabilitiesTransfersParams{Requested: stripe.Bool(true)}},
 		Metadata:     metadata(a.UserID.String()),
-	})
+	}))
 }
 
 func (r *rail) account(ctx context.Context, id string) (*stripe.Account, error) {
-	return r.stripe.V1Accounts.GetByID(ctx, id, nil)
+	return answered(r.stripe.V1Accounts.GetByID(ctx, id, nil))
 }
 
 // accountPage is where the account's owner completes it; it is good for minutes and for one visit.
 func (r *rail) accountPage(ctx context.Context, id, back string) (*stripe.AccountLink, error) {
-	return r.stripe.V1AccountLinks.Create(ctx, &stripe.AccountLinkCreateParams{
+	return answered(r.stripe.V1AccountLinks.Create(ctx, &stripe.AccountLinkCreateParams{
 		Account: stripe.String(id), Type: stripe.String("account_onboarding"), RefreshURL: stripe.String(back), ReturnURL: stripe.String(back),
-	})
+	}))
 }
 
 // transfer moves a withdrawal to the worker's connected account.
@@ -219,7 +240,7 @@ func (r *rail) transfer(ctx context.Context, p payout, now time.Time) (*stripe.T
 		for one, err := range r.stripe.V1Transfers.List(ctx, &stripe.TransferListParams{TransferGroup: stripe.String(p.ID.String())}).All(ctx) {
 			switch {
 			case err != nil:
-				return nil, err
+				return nil, bare(err)
 			case found != nil:
 				return nil, errUndecided
 			}
@@ -229,14 +250,14 @@ func (r *rail) transfer(ctx context.Context, p payout, now time.Time) (*stripe.T
 			return found, nil
 		}
 	}
-	return r.stripe.V1Transfers.Create(ctx, &stripe.TransferCreateParams{
+	return answered(r.stripe.V1Transfers.Create(ctx, &stripe.TransferCreateParams{
 		Params:        keyed(fmt.Sprint("payout:", p.ID, ":transfer")),
 		Amount:        stripe.Int64(inRailUnits(p.total())),
 		Currency:      railCurrency(p.total()),
 		Destination:   stripe.String(p.AccountID),
 		TransferGroup: stripe.String(p.ID.String()),
 		Metadata:      metadata(p.ID.String()),
-	})
+	}))
 }
 
 // payout has the rail send what was transferred to the worker's bank.
@@ -244,7 +265,7 @@ func (r *rail) payout(ctx context.Context, p payout, now time.Time) (*stripe.Pay
 	if p.RailID != nil {
 		in := &stripe.PayoutRetrieveParams{}
 		in.SetStripeAccount(p.AccountID)
-		return r.stripe.V1Payouts.Retrieve(ctx, *p.RailID, in)
+		return answered(r.stripe.V1Payouts.Retrieve(ctx, *p.RailID, in))
 	}
 	if p.AskedAt != nil && now.Sub(*p.AskedAt) > forgets {
 		list := &stripe.PayoutListParams{}
@@ -253,7 +274,7 @@ func (r *rail) payout(ctx context.Context, p payout, now time.Time) (*stripe.Pay
 		for one, err := range r.stripe.V1Payouts.List(ctx, list).All(ctx) {
 			switch {
 			case err != nil:
-				return nil, err
+				return nil, bare(err)
 			case one.Metadata[ourID] != p.ID.String():
 			case found != nil:
 				return nil, errUndecided
@@ -272,7 +293,7 @@ func (r *rail) payout(ctx context.Context, p payout, now time.Time) (*stripe.Pay
 		Metadata: metadata(p.ID.String()),
 	}
 	in.SetStripeAccount(p.AccountID)
-	return r.stripe.V1Payouts.Create(ctx, in)
+	return answered(r.stripe.V1Payouts.Create(ctx, in))
 }
 
 // takeBack reverses the transfer of a withdrawal that the bank refused.
@@ -280,11 +301,11 @@ func (r *rail) takeBack(ctx context.Context, p payout, now time.Time) error {
 	if p.AskedAt != nil && now.Sub(*p.AskedAt) > forgets {
 		t, err := r.stripe.V1Transfers.Retrieve(ctx, *p.TransferID, nil)
 		if err != nil || t.Reversed {
-			return err
+			return bare(err)
 		}
 	}
 	_, err := r.stripe.V1TransferReversals.Create(ctx, &stripe.TransferReversalCreateParams{
 		Params: keyed(fmt.Sprint("payout:", p.ID, ":reversal")), ID: p.TransferID, Metadata: metadata(p.ID.String()),
 	})
-	return err
+	return bare(err)
 }
