@@ -146,10 +146,14 @@ type refundIn struct {
 
 func (s *Service) refund(ctx context.Context, in *refundIn) (Answer, error) {
 	var amount *money.Decimal
+	reason := ""
 	if in.Body != nil {
-		amount = in.Body.Amount
+		amount, reason = in.Body.Amount, strings.TrimSpace(in.Body.Reason)
 	}
-	return answered(s.Refund(ctx, token.From(ctx), in.ID, amount))
+	if strings.ContainsFunc(reason, unicode.IsControl) {
+		return Answer{}, errs.Field("reason", "has characters that cannot be shown")
+	}
+	return answered(s.Refund(ctx, token.From(ctx), in.ID, amount, reason))
 }
 
 type freezeIn struct {

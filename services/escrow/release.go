@@ -101,7 +101,7 @@ func (s *Service) Release(ctx context.Context, by token.Caller, id uuid.UUID, am
 	if by.Role == token.Client && by.ID != seen.ClientID {
 		return Account{}, errForbidden
 	}
-	plan := s.moving(by, release, amount, cause)
+	plan := s.moving(by, release, amount, cause, "")
 	if _, err := plan(seen); err != nil {
 		return seen, err
 	}
@@ -113,8 +113,9 @@ func (s *Service) Release(ctx context.Context, by token.Caller, id uuid.UUID, am
 	return s.alter(ctx, by, seen, plan)
 }
 
-// Refund gives the client amount of what remains back, or all of it; also while it is frozen. Errors are those of Release.
-func (s *Service) Refund(ctx context.Context, by token.Caller, id uuid.UUID, amount *money.Decimal) (Account, error) {
+// Refund gives the client amount of what remains back, or all of it; also while it is frozen. The reason is for the audit log. Errors are
+// those of Release.
+func (s *Service) Refund(ctx context.Context, by token.Caller, id uuid.UUID, amount *money.Decimal, reason string) (Account, error) {
 	cause, err := causeOf(by)
 	if err != nil {
 		return Account{}, err
@@ -123,7 +124,7 @@ func (s *Service) Refund(ctx context.Context, by token.Caller, id uuid.UUID, amo
 	if err != nil {
 		return seen, err
 	}
-	return s.alter(ctx, by, seen, s.moving(by, refund, amount, cause))
+	return s.alter(ctx, by, seen, s.moving(by, refund, amount, cause, reason))
 }
 
 // Freeze stops everything until the same side, or an admin, unfreezes it; freezing twice changes nothing. Conflict (settled): the money has
@@ -168,7 +169,7 @@ func (s *Service) unless(ctx context.Context, by token.Caller, id uuid.UUID, do 
 }
 
 // moving plans one move that somebody orders.
-func (s *Service) moving(by token.Caller, kind string, asked *money.Decimal, cause string) func(Account) (change, error) {
+func (s *Service) moving(by token.Caller, kind string, asked *money.Decimal, cause, reason string) func(Account) (change, error) {
 	return func(a Account) (change, error) {
 		c := change{Account: a}
 		amount, err := a.part(asked)
@@ -181,7 +182,13 @@ func (s *Service) moving(by token.Caller, kind string, asked *money.Decimal, cau
 		if err != nil {
 			return c, err
 		}
-		return c, c.move(kind, amount, cause, by.String(), s.now())
+		err = c.move(kind, amount, cause, by.String(), s.now())
+		for _, d := range c.did {
+			if reason != "" {
+				d.detail["reason"] = reason
+			}
+		}
+		return c, err
 	}
 }
 

@@ -52,7 +52,7 @@ func (s *Service) releaseDue(ctx context.Context, now time.Time) (int, error) {
 // divideDue divides what the absent side has not objected to. Its word may still be on the way, so booking is asked first.
 func (s *Service) divideDue(ctx context.Context, now time.Time) error {
 	var failed []error
-	var left []uuid.UUID
+	left := []uuid.UUID{} // nil would be NULL, which nothing differs from
 	for len(failed) < fireAtOnce {
 		due, err := dueDivisions(ctx, s.db, now, left, fireAtOnce)
 		if err != nil || len(due) == 0 {
