@@ -18,6 +18,8 @@ import (
 	"tulifo/platform/token"
 	"tulifo/services/auth"
 	"tulifo/services/booking"
+	"tulifo/services/escrow"
+	"tulifo/services/notification"
 	"tulifo/services/payment"
 )
 
@@ -54,9 +56,19 @@ var services = []entry{
 		c, err := part[payment.Config](p.Config)
 		return payment.New(p.db, p.clock, p.peers, c, p.log), err
 	}},
+	{"notification", 3006, false, notification.Migration, func(ctx context.Context, p parts) (Service, error) {
+		c, err := part[notification.Config](p.Config)
+		if err != nil {
+			return nil, err
+		}
+		return notification.New(ctx, p.db, p.clock, p.peers.To("auth"), c, p.log)
+	}},
 	{"booking", 3007, false, booking.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[booking.Config](p.Config)
 		return booking.New(p.db, p.clock, p.peers, c), err
+	}},
+	{"escrow", 3012, true, escrow.Migration, func(_ context.Context, p parts) (Service, error) {
+		return escrow.New(p.db, p.clock, p.peers), nil
 	}},
 }
 

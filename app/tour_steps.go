@@ -96,8 +96,8 @@ func (t *tour) finds(ctx context.Context) (err error) {
 		Local       json.RawMessage
 		IsAvailable bool
 	}
-	day := t.start.UTC().Format(time.DateOnly)
-	path := "/api/availability/worker/" + t.worker.id.String() + "/slots?from=" + day + "&to=" + t.start.UTC().AddDate(0, 0, 1).Format(time.DateOnly) + "&duration=120&tz=" + url.QueryEscape("America/New_York")
+	query := url.Values{"from": {t.start.UTC().Format(time.RFC3339)}, "to": {t.end.UTC().Format(time.RFC3339)}, "duration": {"120"}, "tz": {"America/New_York"}}
+	path := "/api/availability/worker/" + t.worker.id.String() + "/slots?" + query.Encode()
 	if err := t.call(ctx, http.MethodGet, path, t.client.token, nil, http.StatusOK, &slots); err != nil {
 		return err
 	}
