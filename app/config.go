@@ -140,9 +140,6 @@ func (c Config) port(name string, standard int, alone bool) (int, error) {
 		}
 		standard = n
 	}
-	if standard+c.PortBase > 65535 {
-		return 0, fmt.Errorf("--port-base %d takes the port of %s above 65535", c.PortBase, name)
-	}
 	return standard + c.PortBase, nil
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -12,10 +13,14 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
-// data is the directory in which one installation keeps everything that it must not lose.
+// data is the directory in which one installation keeps everything that it must not lose. At most one process works on it at a time.
 type data struct{ dir string }
+
+// ending is how long somebody who is just stopping is waited for.
+const ending = 3 * time.Second
 
 const (
 	markerFile  = "tulifo"      // says that the directory is ours
@@ -76,7 +81,46 @@ func openData(dir string) (data, error) {
 	if _, err := os.Stat(d.path(markerFile)); err != nil {
 		return d, fmt.Errorf("%s holds files that are not tulifo's; choose an empty directory with --data", dir)
 	}
+	const write = 2
+	if err := syscall.Access(dir, write); err != nil {
+		return d, fmt.Errorf("the data directory %s cannot be written to (%w); run as the user it belongs to, or choose another with --data", dir, err)
+	}
 	return d, nil
+}
+
+// lock keeps every other process from working on the directory until the answered func is called or this process ends, however it ends.
+func (d data) lock(ctx context.Context) (unlock func(), err error) {
+	f, err := os.Open(d.path(markerFile))
+	if err != nil {
+		return nil, fmt.Errorf("the data directory %s cannot be locked (%w)", d.dir, unwrapPath(err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, ending)
+	defer cancel()
+	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		select {
+		case <-ctx.Done():
+			f.Close()
+			who := ""
+			if r, ok := d.read(); ok {
+				who = fmt.Sprintf(" (process %d)", r.PID)
+			}
+			return nil, fmt.Errorf("another tulifo works on %s%s; stop it, or choose another directory with --data", d.dir, who)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	// Word of one that was killed is no longer true.
+	d.retract()
+	return func() { f.Close() }, nil
+}
+
+// locked tells whether a process works on the directory.
+func (d data) locked() bool {
+	f, err := os.Open(d.path(markerFile))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
 // existing is openData for commands that must not make one.
@@ -172,11 +216,13 @@ func (d data) retract() { os.Remove(d.path(runFile)) }
 
 // found is where the platform of this directory runs, if it does.
 func (d data) found() (running, bool) {
-	var r running
-	raw, err := os.ReadFile(d.path(runFile))
-	if err != nil || json.Unmarshal(raw, &r) != nil || r.PID <= 0 {
-		return r, false
+	if !d.locked() {
+		return running{}, false
 	}
-	err = syscall.Kill(r.PID, 0)
-	return r, err == nil || errors.Is(err, syscall.EPERM)
+	return d.read()
+}
+
+func (d data) read() (r running, ok bool) {
+	raw, err := os.ReadFile(d.path(runFile))
+	return r, err == nil && json.Unmarshal(raw, &r) == nil && r.PID > 0
 }

@@ -1,17 +1,27 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
 
@@ -39,10 +49,13 @@ func (e *environ) doctor() *cobra.Command {
 				faults++
 				fmt.Fprintf(e.out, "FAULT %s: %v\n", f.what, f.err)
 			}
-			if faults > 0 {
-				return fmt.Errorf("%d faults", faults)
+			switch faults {
+			case 0:
+				return nil
+			case 1:
+				return errors.New("1 fault")
 			}
-			return nil
+			return fmt.Errorf("%d faults", faults)
 		}}
 	c.Flags().IntVar(&portBase, "port-base", 0, "is added to every port")
 	return c
@@ -55,54 +68,119 @@ func (e *environ) examine(ctx context.Context, portBase int) []finding {
 	}
 	out := []finding{{"environment", c.noEmbedded()}}
 	if c.DatabaseURL == "" {
-		return append(out, e.examineData(c, portBase)...)
+		// What is not set, up generates.
+		for _, g := range generated {
+			if e.vars[g.name] == "" {
+				e.vars[g.name] = strings.Repeat("x", 32)
+			}
+		}
+		if c, err = readConfig(e.vars); err != nil {
+			return []finding{{"environment", err}}
+		}
 	}
 	_, keys := token.NewKeys(c.Token)
-	out = append(out, finding{"secrets", keys}, finding{"database at DATABASE_URL", examineDatabase(ctx, c)})
+	out = append(out, finding{"secrets", keys})
+	if c.DatabaseURL == "" {
+		out = append(out, e.examineData(ctx, c, portBase)...)
+	} else {
+		out = append(out, finding{"database at DATABASE_URL", examineDatabase(ctx, c)})
+	}
 	if host := e.vars["SMTP_HOST"]; host != "" {
-		port := e.vars["SMTP_PORT"]
-		if port == "" {
-			port = "1025"
-		}
-		out = append(out, finding{"mail server at " + net.JoinHostPort(host, port), examineSMTP(ctx, net.JoinHostPort(host, port))})
+		address := net.JoinHostPort(host, cmp.Or(e.vars["SMTP_PORT"], strconv.Itoa(smtpPort)))
+		out = append(out, finding{"mail server at " + address, examineSMTP(ctx, address)})
 	}
 	return out
 }
 
-// examineData looks at what tulifo up would use on this machine.
-func (e *environ) examineData(c Config, portBase int) []finding {
+// examineData looks at what tulifo up uses, or would use, on this machine.
+func (e *environ) examineData(ctx context.Context, c Config, portBase int) []finding {
 	dir := orDefault(e.dir, c)
-	d, err := existing(dir)
-	if _, stat := os.Stat(dir); errors.Is(stat, os.ErrNotExist) {
-		return append([]finding{{"data directory " + dir + ", which tulifo up will make", nil}}, examinePorts(portBase)...)
-	}
-	out := []finding{{"data directory " + dir, err}}
-	if err != nil {
-		return out
+	d := data{dir}
+	var out []finding
+	_, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		out = []finding{{"data directory " + dir + ", which tulifo up will make", examineParent(dir)}}
+	} else {
+		d, err = existing(dir)
+		out = []finding{{"data directory " + dir, err}}
+		if err != nil {
+			return out
+		}
 	}
 	if r, ok := d.found(); ok {
-		return append(out, finding{fmt.Sprintf("tulifo up runs there (process %d)", r.PID), nil})
+		return append(out, finding{fmt.Sprintf("tulifo up (process %d) at %s", r.PID, r.Gateway), examineRunning(ctx, r)})
 	}
-	return append(out, examinePorts(portBase)...)
+	uses, err := postgres.Binaries(d.path("postgres"))
+	if err != nil {
+		uses = "Postgres"
+	}
+	return append(out, finding{uses, err}, finding{"ports", examinePorts(portBase)})
 }
 
-func examinePorts(base int) []finding {
-	d := &doors{host: "127.0.0.1"}
-	defer d.shut(time.Second)
-	ports := map[string]int{"the gateway": gatewayPort, "the gateway's admin page": adminPort, "the inbox (SMTP)": smtpPort, "the inbox's page": inboxPort, "the Stripe simulator": stripePort}
-	for _, s := range services {
-		ports[s.name] = s.port
-	}
-	var out []finding
-	for name, port := range ports {
-		if _, err := d.open(name, port+base); err != nil {
-			out = append(out, finding{"ports", err})
+// examineParent tells whether dir can be made.
+func examineParent(dir string) error {
+	for p := filepath.Dir(dir); ; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); err == nil || p == filepath.Dir(p) {
+			const write = 2
+			if err := syscall.Access(p, write); err != nil {
+				return fmt.Errorf("it cannot be made: %s cannot be written to (%w); choose another with --data", p, err)
+			}
+			return nil
 		}
 	}
-	if out == nil {
-		out = []finding{{"ports", nil}}
+}
+
+// examineRunning asks a platform that runs how its services are.
+func examineRunning(ctx context.Context, r running) error {
+	ctx, cancel := context.WithTimeout(ctx, reachBound)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.Gateway+"/health", nil)
+	if err != nil {
+		return err
 	}
-	return out
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("it does not answer (%w); stop it and start it again", err)
+	}
+	defer res.Body.Close()
+	var said struct {
+		Status   string
+		Services map[string]string
+	}
+	if err := json.NewDecoder(res.Body).Decode(&said); err != nil {
+		return fmt.Errorf("its gateway answers %d without a state of health; is another program on that port?", res.StatusCode)
+	}
+	if said.Status == "ok" {
+		return nil
+	}
+	var ill []string
+	for name, state := range said.Services {
+		if state == "not_ready" {
+			ill = append(ill, name)
+		}
+	}
+	slices.Sort(ill)
+	return fmt.Errorf("not ready: %s; look at /health on their ports and at the log", strings.Join(ill, ", "))
+}
+
+// examinePorts tells which port is taken.
+func examinePorts(base int) error {
+	d := &doors{host: loopback}
+	defer d.shut(time.Second)
+	type port struct {
+		name string
+		n    int
+	}
+	ports := []port{{"the gateway", gatewayPort}, {"the gateway's admin page", adminPort}, {smtpDoor, smtpPort}, {"the inbox's page", inboxPort}, {"the Stripe simulator", stripePort}}
+	for _, s := range services {
+		ports = append(ports, port{s.name, s.port})
+	}
+	for _, p := range ports {
+		if _, err := d.open(p.name, p.n+base); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // examineDatabase proves version, rights, the extension, the budget of connections, and that the connection is a session of its own.
@@ -111,6 +189,9 @@ func examineDatabase(ctx context.Context, c Config) error {
 	defer cancel()
 	conn, err := pgx.Connect(ctx, c.DatabaseDirectURL)
 	if err != nil {
+		if _, said := errors.AsType[*pgconn.PgError](err); said {
+			return databaseProblem(err)
+		}
 		return fmt.Errorf("it does not answer (%w); check the address and that it runs", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))

@@ -10,18 +10,22 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"tulifo/gateway"
+	"tulifo/platform/api"
+	"tulifo/platform/errs"
 )
 
 // door is one port that this process answers on.
 type door struct {
-	name string
-	l    net.Listener
-	srv  *http.Server
-	lent bool // somebody else answers on it and closes it
+	name    string
+	l       net.Listener
+	srv     *http.Server
+	handler atomic.Pointer[http.Handler] // nil while the platform starts
+	lent    bool                         // somebody else answers on it and closes it
 }
 
 // doors are all ports of the process. They are opened before anything else starts, so that a busy one is noticed at once.
@@ -31,16 +35,25 @@ type doors struct {
 	all  []*door
 }
 
+const loopback = "127.0.0.1"
+
 // open listens on a port. Its error says what to do when the port is taken.
-func (d *doors) open(name string, port int) (*door, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(d.host, strconv.Itoa(port)))
+func (d *doors) open(name string, port int) (*door, error) { return d.openAt(d.host, name, port) }
+
+func (d *doors) openAt(host, name string, port int) (*door, error) {
+	if port < 0 || port > 65535 {
+		return nil, usageError{fmt.Errorf("--port-base takes %s to port %d, which does not exist; the highest is 65535, so choose a base such as 10000", name, port)}
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("port %d, where %s is to listen, is in use by another program; stop that, or move all ports with --port-base 10000", port, name)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("port %d, where %s is to listen, needs rights that this user does not have; move all ports with --port-base 10000", port, name)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("%s cannot listen on %s, which is not an address of this machine; set HOST to one that is", name, host)
 	case err != nil:
-		return nil, fmt.Errorf("%s cannot listen on %s port %d: %w", name, d.host, port, err)
+		return nil, fmt.Errorf("%s cannot listen on %s port %d: %w", name, host, port, err)
 	}
 	door := &door{name: name, l: l}
 	d.all = append(d.all, door)
@@ -61,9 +74,20 @@ func (o *door) url() string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// serve answers on the door with h; with a certificate over TLS.
-func (d *doors) serve(o *door, h http.Handler, cert *tls.Certificate) {
-	o.srv = gateway.NewServer(h, d.log)
+var errStarting = errs.New(errs.Unavailable, "The platform is starting. Try again shortly.").After(time.Second)
+
+// ServeHTTP answers with the handler, and 503 until there is one.
+func (o *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h := o.handler.Load(); h != nil {
+		(*h).ServeHTTP(w, r)
+		return
+	}
+	api.WriteError(w, r, errStarting)
+}
+
+// greet begins to answer on the door, with 503 until serve; with a certificate over TLS.
+func (d *doors) greet(o *door, cert *tls.Certificate) {
+	o.srv = gateway.NewServer(o, d.log)
 	l := o.l
 	if cert != nil {
 		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
@@ -75,13 +99,24 @@ func (d *doors) serve(o *door, h http.Handler, cert *tls.Certificate) {
 	}()
 }
 
-// shut lets requests end, for at most the time given, and closes all ports.
-func (d *doors) shut(within time.Duration) {
+// serve answers on the door with h.
+func (d *doors) serve(o *door, h http.Handler) {
+	o.handler.Store(&h)
+	if o.srv == nil {
+		d.greet(o, nil)
+	}
+}
+
+// shut closes doors, all when none are named, and lets the requests on them end for at most the time given.
+func (d *doors) shut(within time.Duration, some ...*door) {
+	if some == nil {
+		some = d.all
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	var wg sync.WaitGroup
-	for _, o := range d.all {
-		if o.lent {
+	for _, o := range some {
+		if o == nil || o.lent {
 			continue
 		}
 		if o.srv == nil {

@@ -4,84 +4,95 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
-
-	"tulifo/platform/mail"
 )
 
-// open takes every port before anything is built, so that a busy one is told at once.
+// open takes every port before anything is built, so that a busy one is told at once. Until serve they answer that the platform starts.
 func (m *machine) open() (err error) {
-	m.rooms = map[string]*door{}
-	take := func(name string, standard int) *door {
+	cert, err := certificate(m.c)
+	if err != nil {
+		return err
+	}
+	take := func(host, name string, port int, cert *tls.Certificate) *door {
 		if err != nil {
 			return nil
 		}
-		var d *door
-		d, err = m.doors.open(name, standard+m.c.PortBase)
+		d, failed := m.doors.openAt(host, name, port+m.c.PortBase)
+		if err = failed; err == nil && d.name != smtpDoor {
+			m.doors.greet(d, cert)
+		}
 		return d
 	}
-	m.gateway, m.admin = take("the gateway", gatewayPort), take("the gateway's admin page", adminPort)
+	// What has no password listens on loopback, whatever HOST says.
+	m.gateway, m.admin = take(m.c.Host, "the gateway", gatewayPort, nil), take(loopback, "the gateway's admin page", adminPort, nil)
+	if cert != nil {
+		m.secure, m.secureAdmin = take(m.c.Host, "the gateway (TLS)", secureGatewayPort, cert), take(loopback, "the gateway's admin page (TLS)", secureAdminPort, cert)
+	}
+	m.rooms = map[string]*door{}
 	for _, e := range services {
 		port, wrong := m.c.port(e.name, e.port, false)
 		if wrong != nil {
 			return wrong
 		}
-		m.rooms[e.name] = take(e.name, port-m.c.PortBase)
+		m.rooms[e.name] = take(m.c.Host, e.name, port-m.c.PortBase, nil)
 	}
 	if m.ownInbox {
-		m.smtp, m.page = take("the inbox (SMTP)", smtpPort), take("the inbox's page", inboxPort)
+		m.smtp, m.page = take(loopback, smtpDoor, smtpPort, nil), take(loopback, "the inbox's page", inboxPort, nil)
 	}
-	if m.stripe != nil {
-		m.rail = take("the Stripe simulator", stripePort)
+	if m.simulated {
+		m.rail = take(loopback, "the Stripe simulator", stripePort, nil)
 	}
 	return err
 }
 
-// serveStores has the embedded rail and inbox answer: the services need them from the first moment.
+// serveStores has the embedded rail and inbox answer: the services need them from the first moment to the last.
 func (m *machine) serveStores(ctx context.Context) {
 	if m.stripe != nil {
-		m.doors.serve(m.rail, m.stripe.Handler(), nil)
-		go m.stripe.Run(ctx)
+		m.doors.serve(m.rail, m.stripe.Handler())
+		m.stores.Go(func() {
+			if err := m.stripe.Run(ctx); err != nil && ctx.Err() == nil {
+				m.log.Error("the Stripe simulator sends no webhooks any more", "error", err)
+			}
+		})
 	}
 	if m.inbox != nil {
-		m.doors.serve(m.page, m.inbox.Handler(), nil)
+		m.doors.serve(m.page, m.inbox.Handler())
 		l := m.smtp.lend()
-		go func() {
+		m.stores.Go(func() {
 			if err := m.inbox.ServeSMTP(ctx, l); err != nil && ctx.Err() == nil {
 				m.log.Error("the inbox takes no mail any more", "error", err)
 			}
-		}()
+		})
 	}
 }
 
 // serve opens the services and, last, the gateway.
-func (m *machine) serve() error {
+func (m *machine) serve() {
 	for _, r := range m.node.rooms {
-		m.doors.serve(m.rooms[r.name], r.router, nil)
+		m.doors.serve(m.rooms[r.name], r.router)
 	}
-	m.doors.serve(m.admin, m.node.gateway.Admin(), nil)
-	cert, err := certificate(m.c)
-	if err != nil {
-		return err
-	}
-	m.doors.serve(m.gateway, m.node.gateway.Handler(), nil)
-	if cert == nil {
-		return nil
-	}
-	for name, port := range map[string]int{"the gateway (TLS)": 8443, "the gateway's admin page (TLS)": 8444} {
-		d, err := m.doors.open(name, port+m.c.PortBase)
-		if err != nil {
-			return err
+	for _, d := range []*door{m.admin, m.secureAdmin} {
+		if d != nil {
+			m.doors.serve(d, m.node.gateway.Admin())
 		}
-		h := m.node.gateway.Handler()
-		if port == 8444 {
-			h = m.node.gateway.Admin()
-		}
-		m.doors.serve(d, h, cert)
 	}
-	return nil
+	for _, d := range []*door{m.gateway, m.secure} {
+		if d != nil {
+			m.doors.serve(d, m.node.gateway.Handler())
+		}
+	}
+}
+
+// drain ends what comes from outside, from the outermost door inwards. The stores stay: what has begun needs them.
+func (m *machine) drain() {
+	m.node.gateway.Drain()
+	m.node.ready(false)
+	m.doors.shut(drainTime, m.gateway, m.secure)
+	m.doors.shut(drainTime/4, slices.Collect(maps.Values(m.rooms))...)
 }
 
 // certificate is the gateway's, when there is one.
@@ -94,11 +105,6 @@ func certificate(c Config) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("TLS_CERT_FILE and TLS_KEY_FILE: %w", err)
 	}
 	return &cert, nil
-}
-
-func (m *machine) openInbox() (err error) {
-	m.inbox, err = mail.NewInbox(m.data.path("inbox"), m.log)
-	return err
 }
 
 func (m *machine) where() running {
@@ -137,7 +143,9 @@ func (m *machine) close() {
 		m.node.close()
 	}
 	if m.stripe != nil {
-		m.stripe.Close()
+		if err := m.stripe.Close(); err != nil {
+			m.log.Error("the Stripe simulator did not close", "error", err)
+		}
 	}
 	if m.postgres != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -145,5 +153,8 @@ func (m *machine) close() {
 		if err := m.postgres.Stop(ctx); err != nil {
 			m.log.Error("Postgres did not stop", "error", err)
 		}
+	}
+	if m.unlock != nil {
+		m.unlock()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,6 +32,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
 	}
 	fmt.Fprintln(stderr, "tulifo:", err)
 	if _, usage := errors.AsType[usageError](err); usage {
@@ -58,13 +62,25 @@ func signalled(stderr io.Writer) (context.Context, func()) {
 	return ctx, func() { signal.Stop(signals); cancel() }
 }
 
+// usageError is a command line that asks for something that does not exist.
 type usageError struct{ error }
+
+func (u usageError) Unwrap() error { return u.error }
+
+// group is a command that only holds others.
+func group(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("there is no command %q; %s --help lists those that exist", args[0], c.CommandPath())}
+	}
+	return c.Help()
+}
 
 func commands(environment map[string]string, out, errOut io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use: "tulifo", Short: "An open gig marketplace: the whole platform in one binary",
 		SilenceErrors: true, SilenceUsage: true, CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	root.Args, root.RunE = cobra.ArbitraryArgs, group
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	e := &environ{vars: environment, out: out, errOut: errOut}
 	root.PersistentFlags().StringVar(&e.dir, "data", "", "data directory (default "+defaultData()+")")
@@ -125,21 +141,21 @@ func (e *environ) version() *cobra.Command {
 	}}
 }
 
+// version is the module's version, the commit and its time, as far as the build knows them.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
-	rev, at := "", ""
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			rev = s.Value[:min(12, len(s.Value))]
-		case "vcs.time":
-			at = s.Value
+	parts := []string{info.Main.Version}
+	for _, key := range []string{"vcs.revision", "vcs.time"} {
+		for _, s := range info.Settings {
+			if s.Key == key {
+				parts = append(parts, s.Value[:min(20, len(s.Value))])
+			}
 		}
 	}
-	return fmt.Sprintf("%s %s %s %s", info.Main.Version, rev, at, info.GoVersion)
+	return strings.Join(append(parts, info.GoVersion), " ")
 }
 
 func noArgs(_ *cobra.Command, args []string) error {
@@ -149,9 +165,17 @@ func noArgs(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// oneService takes the name of a service, or says which there are.
+func oneService(_ *cobra.Command, args []string) error {
+	if len(args) != 1 || len(chosen(args)) == 0 {
+		return usageError{fmt.Errorf("name one service: %s", strings.Join(serviceNames(), ", "))}
+	}
+	return nil
+}
+
 func someArgs(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return usageError{fmt.Errorf("name what to serve: %v or %v", serviceNames(), besides)}
+		return usageError{fmt.Errorf("name what to serve: %s", strings.Join(append(serviceNames(), besides...), ", "))}
 	}
 	return nil
 }

@@ -2,12 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tulifo/gateway"
@@ -15,6 +17,7 @@ import (
 	"tulifo/platform/audit"
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
+	"tulifo/platform/errs"
 	"tulifo/platform/kv"
 	"tulifo/platform/obs"
 	"tulifo/platform/outbox"
@@ -66,6 +69,7 @@ type nodeOptions struct {
 	poolMax   int
 	accessLog bool // of services; the outermost writes it
 	remote    bool // services of other processes are at the addresses of kong.yml
+	offline   bool // the database is not asked: the node shows what it is made of and must not run
 }
 
 // newNode migrates the database and builds the services. Unavailable databases are errors here: nothing starts half.
@@ -78,22 +82,28 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 		return nil, err
 	}
 	entries := chosen(o.names)
-	if err = migrate(ctx, c.DatabaseDirectURL, entries); err != nil {
-		return nil, err
+	if !o.offline {
+		if err = migrate(ctx, c, entries, log); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
 			n.close()
 		}
 	}()
-	if n.session, err = postgres.NewSession(c.DatabaseDirectURL, log); err != nil {
-		return nil, err
+	if !o.offline {
+		if n.session, err = postgres.NewSession(c.DatabaseDirectURL, log); err != nil {
+			return nil, err
+		}
 	}
 	if n.busDB, err = n.open(ctx, bus.Schema, 6); err != nil {
 		return nil, err
 	}
-	if n.bus, err = bus.NewPostgres(ctx, bus.Options{DB: n.busDB, Session: n.session, Log: log}); err != nil {
-		return nil, err
+	if !o.offline {
+		if n.bus, err = bus.NewPostgres(ctx, bus.Options{DB: n.busDB, Session: n.session, Log: log}); err != nil {
+			return nil, err
+		}
 	}
 	for _, e := range entries {
 		if err = n.furnish(ctx, e, o); err != nil {
@@ -104,6 +114,8 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 		if n.gateway, err = n.newGateway(o.remote); err != nil {
 			return nil, err
 		}
+	} else if len(n.rooms) > 0 {
+		n.rooms[0].metrics.Process()
 	}
 	return n, nil
 }
@@ -197,8 +209,11 @@ func (n *node) close() {
 	}
 }
 
-// migrate brings the schemas of the services and of the bus up to date, waiting a moment for a database that is just starting.
-func migrate(ctx context.Context, url string, entries []entry) error {
+// databaseWait is how long a database that is just starting is waited for.
+const databaseWait = 10 * time.Second
+
+// migrate brings the schemas of the services and of the bus up to date. Its errors say what to do.
+func migrate(ctx context.Context, c Config, entries []entry, log *slog.Logger) error {
 	all := []postgres.Migration{bus.Migration}
 	for _, e := range entries {
 		m := e.migration()
@@ -206,10 +221,54 @@ func migrate(ctx context.Context, url string, entries []entry) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	if err := postgres.Migrate(ctx, url, all...); err != nil {
+	for began, told := time.Now(), false; ; {
+		err := postgres.Migrate(ctx, c.DatabaseDirectURL, all...)
+		switch {
+		case err == nil:
+			return nil
+		case errs.KindOf(err) != errs.Unavailable:
+			return databaseProblem(err)
+		case time.Since(began) > databaseWait:
+			return fmt.Errorf("the database does not answer; check DATABASE_URL and that it runs (%w)", shortCause(err))
+		case !told:
+			log.Warn("waiting for the database", "for", databaseWait.String(), "error", shortCause(err))
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// databaseProblem is a sentence for what the server says to a wrong address.
+func databaseProblem(err error) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
 		return fmt.Errorf("bring the database up to date: %w", err)
 	}
-	return nil
+	switch pg.Code {
+	case "28P01", "28000":
+		return fmt.Errorf("the database refuses the user or password of DATABASE_URL (%s)", pg.Message)
+	case "3D000":
+		return fmt.Errorf("the database that DATABASE_URL names does not exist (%s); create it, or correct the name", pg.Message)
+	case "42501":
+		return fmt.Errorf("the role of DATABASE_URL may not bring the database up to date (%s); GRANT CREATE ON DATABASE to it", pg.Message)
+	}
+	return fmt.Errorf("bring the database up to date: %w", err)
+}
+
+// shortCause is the innermost reason, without what each layer adds.
+func shortCause(err error) error {
+	for {
+		switch inner := errors.Unwrap(err); {
+		case inner != nil:
+			err = inner
+		default:
+			return err
+		}
+	}
 }
 
 func (n *node) ready(ready bool) {

@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,34 +24,11 @@ import (
 // embedded one that is started for the purpose.
 func (e *environ) within(ctx context.Context, names []string, fn func(context.Context, *node) error) error {
 	log := e.logger("warn")
-	if e.vars["DATABASE_URL"] == "" {
-		c, err := readConfig(e.vars)
-		if err != nil {
-			return err
-		}
-		d, err := existing(orDefault(e.dir, c))
-		if err != nil {
-			return err
-		}
-		if err := d.secrets(e.vars); err != nil {
-			return err
-		}
-		if r, ok := d.found(); ok {
-			e.vars["DATABASE_URL"] = r.DatabaseURL
-		} else {
-			server, err := postgres.Start(ctx, postgres.Options{Dir: d.path("postgres"), Log: log, Progress: progress(e.errOut, "Fetching Postgres")})
-			if err != nil {
-				return err
-			}
-			defer server.Stop(context.WithoutCancel(ctx))
-			e.vars["DATABASE_URL"] = server.URL(embeddedDatabase)
-		}
-		for name, value := range map[string]string{"PUBLIC_URL": "http://localhost:8000", "SMTP_HOST": "127.0.0.1"} {
-			if e.vars[name] == "" {
-				e.vars[name] = value
-			}
-		}
+	leave, err := e.installation(ctx, log)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	c, err := readConfig(e.vars)
 	if err != nil {
 		return err
@@ -60,6 +40,60 @@ func (e *environ) within(ctx context.Context, names []string, fn func(context.Co
 	defer n.close()
 	n.ready(true)
 	return fn(ctx, n)
+}
+
+// installation completes the environment with the installation's own addresses and secrets, unless it names a database.
+func (e *environ) installation(ctx context.Context, log *slog.Logger) (leave func(), err error) {
+	leave = func() {}
+	if e.vars["DATABASE_URL"] != "" {
+		return leave, nil
+	}
+	c, err := readConfig(e.vars)
+	if err != nil {
+		return nil, err
+	}
+	d, err := existing(orDefault(e.dir, c))
+	if err != nil {
+		return nil, err
+	}
+	if r, ok := d.found(); ok {
+		e.vars["DATABASE_URL"], e.vars["DATABASE_DIRECT_URL"] = r.DatabaseURL, ""
+	} else {
+		// While somebody works there without a word of where, he starts or is an operator's command: both are soon done.
+		unlock, err := d.lock(ctx)
+		if err != nil {
+			return nil, err
+		}
+		server, err := postgres.Start(ctx, postgres.Options{Dir: d.path("postgres"), Log: log, Progress: progress(e.errOut, "Fetching Postgres")})
+		if err != nil {
+			unlock()
+			return nil, err
+		}
+		leave = func() {
+			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			if err := server.Stop(bounded); err != nil {
+				log.Error("Postgres did not stop", "error", err)
+			}
+			unlock()
+		}
+		e.vars["DATABASE_URL"], e.vars["DATABASE_DIRECT_URL"] = server.URL(embeddedDatabase), ""
+	}
+	if err := d.secrets(e.vars); err != nil {
+		leave()
+		return nil, err
+	}
+	e.complete()
+	return leave, nil
+}
+
+// complete sets what services ask for and no command uses.
+func (e *environ) complete() {
+	for name, value := range map[string]string{"PUBLIC_URL": "http://localhost:" + strconv.Itoa(gatewayPort), "SMTP_HOST": loopback} {
+		if e.vars[name] == "" {
+			e.vars[name] = value
+		}
+	}
 }
 
 func (e *environ) migrate() *cobra.Command {
@@ -78,7 +112,9 @@ func (e *environ) admin() *cobra.Command {
 			if email == "" || name == "" || role != "admin" && role != "support" {
 				return usageError{errors.New("--email and --name are needed, and --role is admin or support")}
 			}
-			fmt.Fprint(e.errOut, "Password: ")
+			if fi, err := os.Stdin.Stat(); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
+				fmt.Fprint(e.errOut, "Password: ")
+			}
 			line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 			if err != nil && line == "" {
 				return errors.New("no password came on standard input")
@@ -94,7 +130,7 @@ func (e *environ) admin() *cobra.Command {
 	create.Flags().StringVar(&email, "email", "", "e-mail address to sign in with")
 	create.Flags().StringVar(&name, "name", "", "name that others see")
 	create.Flags().StringVar(&role, "role", "admin", "admin or support (a mediator)")
-	c := &cobra.Command{Use: "admin", Short: "Accounts of those who run the platform"}
+	c := &cobra.Command{Use: "admin", Short: "Accounts of those who run the platform", RunE: group}
 	c.AddCommand(create)
 	return c
 }
@@ -139,11 +175,8 @@ func (n *node) check(ctx context.Context) ([]string, error) {
 }
 
 func (e *environ) events() *cobra.Command {
-	replay := &cobra.Command{Use: "replay SERVICE", Short: "Deliver the service's dead letters again, and what waits behind them, in order", Args: cobra.ExactArgs(1),
+	replay := &cobra.Command{Use: "replay SERVICE", Short: "Deliver the service's dead letters again, and what waits behind them, in order", Args: oneService,
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := known(args); err != nil || len(chosen(args)) == 0 {
-				return usageError{fmt.Errorf("name one of %v", serviceNames())}
-			}
 			return e.within(c.Context(), args, func(ctx context.Context, n *node) error {
 				count, err := outbox.Replay(ctx, n.rooms[0].db, args[0])
 				if err == nil {
@@ -152,20 +185,29 @@ func (e *environ) events() *cobra.Command {
 				return err
 			})
 		}}
-	c := &cobra.Command{Use: "events", Short: "Events that could not be handled"}
+	c := &cobra.Command{Use: "events", Short: "Events that could not be handled", RunE: group}
 	c.AddCommand(replay)
 	return c
 }
 
 func (e *environ) openapi() *cobra.Command {
-	return &cobra.Command{Use: "openapi SERVICE", Short: "Print a service's OpenAPI document", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, args []string) error {
-		if err := known(args); err != nil || len(chosen(args)) == 0 {
-			return usageError{fmt.Errorf("name one of %v", serviceNames())}
+	return &cobra.Command{Use: "openapi SERVICE", Short: "Print a service's OpenAPI document", Args: oneService, RunE: func(c *cobra.Command, args []string) error {
+		// The document depends on the code alone: nothing is asked for and nothing is kept.
+		for _, g := range generated {
+			e.vars[g.name] = g.prefix + strings.Repeat("x", 32)
 		}
-		return e.within(c.Context(), args, func(_ context.Context, n *node) error {
-			enc := json.NewEncoder(e.out)
-			enc.SetIndent("", "  ")
-			return enc.Encode(n.rooms[0].router.Spec())
-		})
+		e.complete()
+		conf, err := readConfig(e.vars)
+		if err != nil {
+			return err
+		}
+		n, err := newNode(c.Context(), conf, e.logger("warn"), nodeOptions{names: args, clock: clock.System, poolMax: 1, offline: true})
+		if err != nil {
+			return err
+		}
+		defer n.close()
+		enc := json.NewEncoder(e.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(n.rooms[0].router.Spec())
 	}}
 }

