@@ -31,11 +31,12 @@ type part struct {
 
 type makeIn struct {
 	Body struct {
-		Title  string               `json:"title" minLength:"3" maxLength:"10"`
-		Price  money.Decimal        `json:"price,omitempty"`
-		When   *time.Time           `json:"when,omitempty"`
-		Change api.Optional[string] `json:"change" required:"false"`
-		Owner  *uuid.UUID           `json:"owner,omitempty"`
+		Title  string                      `json:"title" minLength:"3" maxLength:"10"`
+		Price  money.Decimal               `json:"price,omitempty"`
+		When   *time.Time                  `json:"when,omitempty"`
+		Change api.Optional[string]        `json:"change" required:"false"`
+		Fee    api.Optional[money.Decimal] `json:"fee" required:"false"`
+		Owner  *uuid.UUID                  `json:"owner,omitempty"`
 	}
 }
 
@@ -73,6 +74,9 @@ func TestEnvelope(t *testing.T) {
 	s.Calls(
 		apitest.Call{What: "a made thing, with exact numbers and no null lists", As: client, Path: "/things", Body: `{"title":"book","price":10.35}`, Status: 201,
 			Has: `{"success":true,"data":{"id":"00000000-0000-0000-0000-000000000000","price":10.35,"tags":[],"nested":[{"names":[]}]}}`},
+		apitest.Call{What: "an optional exact number", As: client, Path: "/things", Body: `{"title":"book","fee":1.5}`, Status: 201},
+		apitest.Call{What: "an optional exact number cleared", As: client, Path: "/things", Body: `{"title":"book","fee":null}`, Status: 201},
+		apitest.Call{What: "an optional number that is a text", As: client, Path: "/things", Body: `{"title":"book","fee":"1.5"}`, Status: 422},
 		apitest.Call{What: "an empty list", As: worker, Path: "/things?limit=5", Status: 200, Has: `"data":[],"meta":{"limit":5,"nextCursor":`},
 		apitest.Call{What: "the default limit", As: worker, Path: "/things", Status: 200, Has: `"limit":20`},
 		apitest.Call{What: "no token", Path: "/things", Body: `{}`, Status: 401, Has: `"code":"unauthorized"`},

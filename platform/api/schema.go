@@ -48,7 +48,7 @@ type Optional[T any] struct {
 
 // UnmarshalJSON notes that the field was sent.
 func (o *Optional[T]) UnmarshalJSON(raw []byte) error {
-	o.Sent = true
+	*o = Optional[T]{Sent: true}
 	if bytes.Equal(bytes.TrimSpace(raw), []byte("null")) {
 		o.Null = true
 		return nil
@@ -66,7 +66,7 @@ func (o Optional[T]) MarshalJSON() ([]byte, error) {
 
 // Schema is T's, and null.
 func (o Optional[T]) Schema(r huma.Registry) *huma.Schema {
-	s := *huma.SchemaFromType(r, reflect.TypeFor[T]())
+	s := *r.Schema(reflect.TypeFor[T](), false, "")
 	s.Nullable = true
 	return &s
 }
