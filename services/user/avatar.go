@@ -1,0 +1,180 @@
+package user
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"net/http"
+
+	"github.com/google/uuid"
+	"golang.org/x/image/draw"
+
+	"tulifo/platform/blob"
+	"tulifo/platform/errs"
+	"tulifo/platform/postgres"
+	"tulifo/platform/token"
+)
+
+const (
+	maxUpload  = 8 << 20     // bytes; the gateway lets as much through
+	maxDecoded = 100_000_000 // bytes in memory
+	maxSide    = 12_000      // pixels
+	maxScans   = 100         // of a JPEG; each may touch every pixel, and good ones have ten
+	avatarSide = 512         // pixels
+	maxAvatar  = 2 << 20     // bytes of what is drawn
+)
+
+var (
+	errNoPicture  = errs.New(errs.NotFound, "There is no picture.")
+	errNotPicture = errs.New(errs.Unsupported, "Send a JPEG or PNG picture.")
+	errBroken     = errs.Field("picture", "cannot be read as a whole")
+	errHuge       = errs.Field("picture", "has too many pixels")
+)
+
+// avatarURL is where the picture is, below the platform's origin; it is another one for another picture.
+func (p person) avatarURL() string {
+	if p.Avatar == "" {
+		return ""
+	}
+	return "/api/users/" + p.UserID.String() + "/avatar?v=" + p.Avatar[:16]
+}
+
+// SetAvatar draws the upload anew as a square of at most 512 pixels and shows it as the user's picture, for the user or an admin.
+// NotFound: there is none, or by is somebody else. Unsupported: it is neither JPEG nor PNG. Invalid: it is broken or has too many pixels.
+func (s *Service) SetAvatar(ctx context.Context, by token.Caller, id uuid.UUID, upload []byte) (Profile, error) {
+	if err := own(by, id); err != nil {
+		return Profile{}, err
+	}
+	kind, drawn, err := s.draw(ctx, upload)
+	if err != nil {
+		return Profile{}, err
+	}
+	ref, _, err := s.pictures.Put(ctx, kind, bytes.NewReader(drawn), maxAvatar)
+	if err != nil {
+		return Profile{}, fmt.Errorf("keep a picture: %w", err)
+	}
+	return s.showAvatar(ctx, by, id, string(ref))
+}
+
+// DropAvatar shows no picture any more. NotFound: there is no such user, or by is somebody else.
+func (s *Service) DropAvatar(ctx context.Context, by token.Caller, id uuid.UUID) (Profile, error) {
+	if err := own(by, id); err != nil {
+		return Profile{}, err
+	}
+	return s.showAvatar(ctx, by, id, "")
+}
+
+func (s *Service) showAvatar(ctx context.Context, by token.Caller, id uuid.UUID, ref string) (Profile, error) {
+	p, err := s.edit(ctx, id, func(tx postgres.Tx, p *person) error {
+		p.Avatar = ref
+		return byAdmin(ctx, tx, by, id, "avatar.changed", nil)
+	})
+	return p.seenByOwner(), err
+}
+
+// Avatar is a user's picture with its type and the name of its content. NotFound: there is none.
+func (s *Service) Avatar(ctx context.Context, id uuid.UUID) (blob.Ref, []byte, error) {
+	name, err := avatar(ctx, s.db, id)
+	if errs.KindOf(err) == errs.NotFound || err == nil && name == "" {
+		return "", nil, errNoPicture
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	content, err := s.pictures.Open(ctx, blob.Ref(name))
+	if err != nil {
+		return "", nil, err
+	}
+	defer content.Close()
+	body, err := io.ReadAll(io.LimitReader(content, maxAvatar))
+	return blob.Ref(name), body, err
+}
+
+// draw answers the upload as a picture of ours: cut to its middle square, small, without anything that was not seen.
+func (s *Service) draw(ctx context.Context, upload []byte) (contentType string, drawn []byte, err error) {
+	decode, err := decoder(upload)
+	if err != nil {
+		return "", nil, err
+	}
+	select {
+	case s.drawing <- struct{}{}:
+		defer func() { <-s.drawing }()
+	case <-ctx.Done():
+		return "", nil, errs.New(errs.TooMany, "Many pictures are being worked on. Try again in a moment.").Because(ctx.Err())
+	}
+	picture, err := decode(&untilDone{ctx, bytes.NewReader(upload)})
+	if err != nil {
+		return "", nil, errBroken.Because(err)
+	}
+	small := upright(square(picture), orientation(upload))
+	var out bytes.Buffer
+	if small.Opaque() {
+		contentType, err = "image/jpeg", jpeg.Encode(&out, small, &jpeg.Options{Quality: 85})
+	} else {
+		contentType, err = "image/png", png.Encode(&out, small)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("draw a picture: %w", err)
+	}
+	return contentType, out.Bytes(), nil
+}
+
+// decoder looks at what the bytes are, whatever they are called, and at how much they would become, before any of it is decoded.
+func decoder(upload []byte) (func(io.Reader) (image.Image, error), error) {
+	var (
+		config image.Config
+		decode func(io.Reader) (image.Image, error)
+		err    error
+	)
+	switch http.DetectContentType(upload) {
+	case "image/jpeg":
+		config, err = jpeg.DecodeConfig(bytes.NewReader(upload))
+		decode = jpeg.Decode
+		if bytes.Count(upload, []byte{0xff, 0xda}) > maxScans {
+			return nil, errBroken
+		}
+	case "image/png":
+		config, err = png.DecodeConfig(bytes.NewReader(upload))
+		decode = png.Decode
+	default:
+		return nil, errNotPicture
+	}
+	if err != nil {
+		return nil, errBroken.Because(err)
+	}
+	if config.Width < 1 || config.Height < 1 {
+		return nil, errBroken
+	}
+	// Eight bytes a pixel is the most that a decoder of these makes.
+	if config.Width > maxSide || config.Height > maxSide || config.Width*config.Height*bytesAPixel(config) > maxDecoded {
+		return nil, errHuge
+	}
+	return decode, nil
+}
+
+// untilDone ends with its context, so that nobody decodes for who has gone.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u *untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
+
+// square is the middle of the picture, at most avatarSide wide.
+func square(in image.Image) *image.NRGBA {
+	b := in.Bounds()
+	side := min(b.Dx(), b.Dy())
+	from := image.Rect(0, 0, side, side).Add(b.Min).Add(image.Pt((b.Dx()-side)/2, (b.Dy()-side)/2))
+	out := image.NewNRGBA(image.Rect(0, 0, min(side, avatarSide), min(side, avatarSide)))
+	draw.BiLinear.Scale(out, out.Bounds(), in, from, draw.Src, nil)
+	return out
+}
