@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,7 +80,7 @@ func (s *Service) send(ctx context.Context, now time.Time) error {
 			return err
 		}
 		o := s.deliver(ctx, d)
-		if err := s.settle(ctx, d, o); err != nil || o.again {
+		if err := s.settle(ctx, d, o, from); err != nil || o.again {
 			return err
 		}
 	}
@@ -128,12 +129,18 @@ func (s *Service) deliver(ctx context.Context, d delivery) outcome {
 	case err == nil:
 		return outcome{status: sent}
 	case mail.Permanent(err):
-		return outcome{status: failed, reason: err.Error()}
+		return outcome{status: failed, reason: reason(err, m.To)}
 	default:
-		return s.later(d, err)
+		return s.later(d, errors.New(reason(err, m.To)))
 	}
 }
 
+// reason is why a mail was not sent, without the address: it is logged.
+func reason(err error, address string) string {
+	return strings.ReplaceAll(err.Error(), address, "the recipient")
+}
+
+// later has a mail tried again, unless it has been tried for days.
 func (s *Service) later(d delivery, err error) outcome {
 	if s.now().Sub(d.CreatedAt) > giveUp {
 		return outcome{status: failed, reason: "given up: " + err.Error()}
@@ -143,10 +150,13 @@ func (s *Service) later(d delivery, err error) outcome {
 
 // settle keeps what became of a try, also when ctx ended after the server's answer: a mail that was taken must not go out again.
 // It does nothing when somebody else has claimed the delivery meanwhile.
-func (s *Service) settle(ctx context.Context, d delivery, o outcome) error {
+func (s *Service) settle(ctx context.Context, d delivery, o outcome, began time.Time) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	now := s.now()
+	if began.After(now) {
+		now = began
+	}
 	changes := []docdb.Change{docdb.Set("status", o.status)}
 	if o.reason != "" {
 		changes = append(changes, docdb.Set("reason", line(o.reason, longest)))
@@ -165,11 +175,11 @@ func (s *Service) settle(ctx context.Context, d delivery, o outcome) error {
 	if kind := errs.KindOf(err); kind == errs.Conflict || kind == errs.NotFound {
 		return nil
 	}
-	outcomes := o.status
+	label := o.status
 	if o.again {
-		outcomes = "retried"
+		label = "retried"
 	}
-	s.mails.WithLabelValues(outcomes).Inc()
+	s.mails.WithLabelValues(label).Inc()
 	if o.again || o.status == failed {
 		s.log.WarnContext(ctx, "A mail was not sent.", "delivery", d.ID, "event", d.Type, "attempts", d.Attempts, "again", o.again, "error", o.reason)
 	}
