@@ -118,7 +118,8 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		ctx, cancel := context.WithTimeout(context.Background(), gaugeBound)
 		defer cancel()
 		rows, err := postgres.All[reading](ctx, g.db, `
-			SELECT 'held' AS name, currency AS label, sum(balance)::float8 AS value FROM balances WHERE account LIKE 'escrow:%' AND balance > 0 GROUP BY currency
+			SELECT 'held' AS name, currency AS label, sum(amount - released - refunded)::float8 AS value FROM payments
+				WHERE completed_at IS NOT NULL AND released + refunded < amount GROUP BY currency
 			UNION ALL SELECT 'payments', status, count(*) FROM payments WHERE status IN ('created', 'processing', 'needs_review') GROUP BY status
 			UNION ALL SELECT 'lag', '', coalesce(extract(epoch FROM $1::timestamptz - min(received_at)), 0) FROM webhook_events WHERE next_try_at IS NOT NULL AND outcome IN ('received', 'waiting')`,
 			g.at.UTC())

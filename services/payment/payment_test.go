@@ -477,7 +477,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == "tulifo_payment_held" && f.GetMetric()[0].GetGauge().GetValue() == 160.01 {
+		if f.GetName() == "tulifo_payment_held" && f.GetMetric()[0].GetGauge().GetValue() == 159.99 {
 			return
 		}
 	}

@@ -46,7 +46,7 @@ var monday = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 // world is payment on a database of its own, behind its real router, with the Stripe simulator on a socket and the bus between it and the others.
 type world struct {
 	*apitest.Server
-	t        *testing.T
+	t        testing.TB
 	db       *postgres.DB
 	pay      *payment.Service
 	clock    *clock.Virtual
@@ -111,9 +111,14 @@ func (n *neighbours) handlers() map[string]http.Handler {
 	return map[string]http.Handler{"booking": booking, "auth": auth, "escrow": escrow}
 }
 
-func start(t *testing.T, change ...func(*payment.Config)) *world {
+func start(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
+	return open(t)
+}
+
+func open(t testing.TB) *world {
+	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w := &world{t: t, clock: clock.NewVirtual(monday), client: uuid.New(), worker: uuid.New(),
 		peers: &neighbours{bookings: map[uuid.UUID]map[string]any{}, verified: map[uuid.UUID]bool{}}}
@@ -128,9 +133,6 @@ func start(t *testing.T, change ...func(*payment.Config)) *world {
 	w.simURL = rail.URL
 	config := payment.Config{SecretKey: secretKey, PublishableKey: publicKey, WebhookSecrets: []string{"whsec_other", hookKey}, APIURL: rail.URL,
 		Timeout: patience, Fee: 1000, FeeByCategory: map[string]int{"charity": 0}, PublicURL: "http://tulifo.test"}
-	for _, c := range change {
-		c(&config)
-	}
 	if err := config.Validate(); err != nil {
 		t.Fatal(err)
 	}

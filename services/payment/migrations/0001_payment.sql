@@ -37,8 +37,7 @@ CREATE TABLE balances (
     PRIMARY KEY (account, currency),
     CONSTRAINT balances_covered CHECK (balance >= 0 OR account LIKE 'chargeback\_debt:%'),
     CONSTRAINT balances_debt CHECK (balance <= 0 OR account NOT LIKE 'chargeback\_debt:%')
-);
-CREATE INDEX balances_held ON balances (currency) INCLUDE (balance) WHERE account LIKE 'escrow:%' AND balance > 0;
+) WITH (fillfactor = 80); -- and no index on balance, so that an update stays on its page
 
 -- Deltas of the accounts that everybody's postings touch; their balance is the sum, and rows are merged now and then.
 CREATE TABLE rollup (
