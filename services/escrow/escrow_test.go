@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"tulifo/event"
 	"tulifo/platform/api/apitest"
@@ -269,7 +270,7 @@ func TestPaging(t *testing.T) {
 
 func TestCheckSeesTheLedgerDiffer(t *testing.T) {
 	w := start(t)
-	b, _ := w.held(16000, "USD")
+	w.held(16000, "USD")
 	real := w.near.ledger
 	w.near.ledger = func(after uuid.UUID, limit int) ([]ledgerRow, error) {
 		rows, err := real(after, limit)
@@ -283,5 +284,28 @@ func TestCheckSeesTheLedgerDiffer(t *testing.T) {
 	if err != nil || len(found) < 2 {
 		t.Errorf("%q, %v", found, err)
 	}
-	_ = b
+}
+
+func TestCollectorsShowWhatIsHeld(t *testing.T) {
+	w := start(t)
+	w.held(16050, "USD")
+	_, frozen := w.held(1200, "JPY")
+	w.Call(apitest.Call{What: "freeze", As: w.asAdmin, Path: w.path(frozen, "freeze"), Body: map[string]any{"reason": "a look"}, Status: 200})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(w.service.Collectors()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			got[f.GetName()+"/"+m.GetLabel()[0].GetValue()] = m.GetGauge().GetValue()
+		}
+	}
+	for series, want := range map[string]float64{"tulifo_escrow_held/USD": 160.5, "tulifo_escrow_held/JPY": 1200, "tulifo_escrow_accounts/active": 1, "tulifo_escrow_accounts/frozen": 1} {
+		if got[series] != want {
+			t.Errorf("%s is %v, want %v", series, got[series], want)
+		}
+	}
 }

@@ -228,51 +228,55 @@ func TestManyClientsAtOnce(t *testing.T) {
 	}
 }
 
+// give has n new clients rate the worker.
+func (w *world) give(n, rating int) {
+	w.t.Helper()
+	var clients []uuid.UUID
+	for range n {
+		clients = append(clients, uuid.New())
+	}
+	for i, b := range w.completed(clients...) {
+		w.write(w.Token("client", clients[i]), b, rating)
+		w.write(w.asWorker, b, 5)
+	}
+}
+
 func TestBadges(t *testing.T) {
-	w := start(t)
-	give := func(n, rating int) {
-		var clients []uuid.UUID
-		for range n {
-			clients = append(clients, uuid.New())
-		}
-		for i, b := range w.completed(clients...) {
-			w.write(w.Token("client", clients[i]), b, rating)
-			w.write(w.asWorker, b, 5)
-		}
+	for name, steps := range map[string][]struct {
+		n, rating int
+		has       string
+	}{
+		"a rounded average is not enough": {{9, 5, ""}, {1, 5, "five_star_achiever"}, {1, 4, ""}, {38, 5, ""}, {1, 1, "top_performer"}, {2, 1, ""}, {47, 4, ""}, {40, 5, "trusted_professional"}},
+		"exactly at the edges":            {{40, 5, "five_star_achiever"}, {9, 4, ""}, {1, 4, "top_performer"}, {10, 5, "top_performer"}, {39, 4, ""}, {1, 4, "trusted_professional"}, {1, 4, ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t)
+			for i, step := range steps {
+				w.give(step.n, step.rating)
+				var list []struct{ Type string }
+				w.Call(apitest.Call{What: "badges", Path: "/api/v1/badges/" + w.worker.String(), Status: 200}).Data(&list)
+				var got []string
+				for _, b := range list {
+					got = append(got, b.Type)
+				}
+				if strings.Join(got, " ") != step.has {
+					t.Errorf("step %d: badges %v, want %q", i, got, step.has)
+				}
+			}
+			awarded, revoked := 0, 0
+			for _, e := range w.told(w.worker) {
+				switch e {
+				case "badge.awarded":
+					awarded++
+				case "badge.revoked":
+					revoked++
+				}
+			}
+			if want := steps[len(steps)-1].has; awarded-revoked != len(strings.Fields(want)) || awarded != 3 {
+				t.Errorf("%d awarded, %d revoked", awarded, revoked)
+			}
+		})
 	}
-	has := func(want ...string) {
-		t.Helper()
-		var list []struct{ Type string }
-		w.Call(apitest.Call{What: "badges", Path: "/api/v1/badges/" + w.worker.String(), Status: 200}).Data(&list)
-		got := []string{}
-		for _, b := range list {
-			got = append(got, b.Type)
-		}
-		if strings.Join(got, " ") != strings.Join(want, " ") {
-			t.Errorf("badges %v, want %v", got, want)
-		}
-	}
-	give(9, 5)
-	has()
-	give(1, 5)
-	has("five_star_achiever")
-	give(1, 4)
-	has() // 4.91, which rounds to 5 stars, is not 5.0
-	give(38, 5)
-	has()
-	give(1, 1)
-	has("top_performer") // 245 of 250
-	give(1, 1)
-	has("top_performer") // 246 of 255 is 4.82
-	give(1, 1)
-	has() // 247 of 260 is exactly 4.75
-	give(47, 4)
-	has() // 99 reviews
-	give(1, 3)
-	has() // 438 of 500
-	give(40, 5)
-	has("trusted_professional") // 638 of 700 is 4.56
-	w.tells(w.worker, "badge.awarded", "badge.revoked", "badge.awarded", "badge.revoked", "badge.awarded")
 }
 
 func TestPages(t *testing.T) {
