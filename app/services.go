@@ -9,8 +9,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 
+	"tulifo/platform/blob"
 	"tulifo/platform/clock"
 	"tulifo/platform/kv"
 	"tulifo/platform/peer"
@@ -21,6 +23,7 @@ import (
 	"tulifo/services/escrow"
 	"tulifo/services/notification"
 	"tulifo/services/payment"
+	"tulifo/services/user"
 )
 
 // entry is a row of the table of services.
@@ -51,6 +54,10 @@ var services = []entry{
 	{"auth", 3001, false, auth.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[auth.Config](p.Config)
 		return auth.New(p.db, p.clock, p.keys, p.revoked, c), err
+	}},
+	{"user", 3002, false, user.Migration, func(_ context.Context, p parts) (Service, error) {
+		pictures, err := blob.NewFiles(filepath.Join(orDefault("", p.Config), "blob", "user"))
+		return user.New(p.db, p.clock, p.peers, pictures), err
 	}},
 	{"payment", 3004, true, payment.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[payment.Config](p.Config)

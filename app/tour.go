@@ -229,15 +229,15 @@ func (t *tour) mailedLink(ctx context.Context, to string) (*url.URL, error) {
 }
 
 func (t *tour) newestMail(ctx context.Context, to string) (string, error) {
-	raw, err := t.fetch(ctx, t.inbox+"/api/messages?to="+url.QueryEscape(to))
+	raw, err := t.fetch(ctx, t.inbox+"/api/messages?wait=5&to="+url.QueryEscape(to))
 	if err != nil {
 		return "", err
 	}
-	var list struct{ Data []struct{ ID string } }
-	if err := json.Unmarshal(raw, &list); err != nil || len(list.Data) == 0 {
+	var list struct{ Messages []struct{ ID string } }
+	if err := json.Unmarshal(raw, &list); err != nil || len(list.Messages) == 0 {
 		return "", errors.Join(errors.New("no mail yet"), err)
 	}
-	text, err := t.fetch(ctx, t.inbox+"/api/messages/"+list.Data[0].ID+"/text")
+	text, err := t.fetch(ctx, t.inbox+"/api/messages/"+list.Messages[0].ID+"/text")
 	return string(text), err
 }
 
