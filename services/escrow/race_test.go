@@ -64,7 +64,7 @@ var contenders = []contender{
 
 func TestEachPairRaced(t *testing.T) {
 	w := start(t)
-	const rounds = 8
+	const rounds = 12
 	for i, first := range contenders {
 		for _, second := range contenders[i:] {
 			for range rounds {
