@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"image"
 	"image/jpeg"
 	"image/png"
 	"io"
-	"net/http"
+	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/image/draw"
 
 	"tulifo/platform/blob"
 	"tulifo/platform/errs"
@@ -21,7 +19,7 @@ import (
 
 const (
 	maxUpload  = 8 << 20     // bytes; the gateway lets as much through
-	maxDecoded = 100_000_000 // bytes in memory
+	maxDecoded = 192_000_000 // bytes in memory; 48 megapixels of most PNGs, 12 of a progressive JPEG
 	maxSide    = 12_000      // pixels
 	maxScans   = 100         // of a JPEG; each may touch every pixel, and good ones have ten
 	avatarSide = 512         // pixels
@@ -104,7 +102,7 @@ func (s *Service) draw(ctx context.Context, upload []byte) (contentType string, 
 	case s.drawing <- struct{}{}:
 		defer func() { <-s.drawing }()
 	case <-ctx.Done():
-		return "", nil, errs.New(errs.TooMany, "Many pictures are being worked on. Try again in a moment.").Because(ctx.Err())
+		return "", nil, errs.New(errs.TooMany, "Many pictures are being worked on. Try again in a moment.").After(5 * time.Second).Because(ctx.Err())
 	}
 	picture, err := decode(&untilDone{ctx, bytes.NewReader(upload)})
 	if err != nil {
@@ -121,60 +119,4 @@ func (s *Service) draw(ctx context.Context, upload []byte) (contentType string, 
 		return "", nil, fmt.Errorf("draw a picture: %w", err)
 	}
 	return contentType, out.Bytes(), nil
-}
-
-// decoder looks at what the bytes are, whatever they are called, and at how much they would become, before any of it is decoded.
-func decoder(upload []byte) (func(io.Reader) (image.Image, error), error) {
-	var (
-		config image.Config
-		decode func(io.Reader) (image.Image, error)
-		err    error
-	)
-	switch http.DetectContentType(upload) {
-	case "image/jpeg":
-		config, err = jpeg.DecodeConfig(bytes.NewReader(upload))
-		decode = jpeg.Decode
-		if bytes.Count(upload, []byte{0xff, 0xda}) > maxScans {
-			return nil, errBroken
-		}
-	case "image/png":
-		config, err = png.DecodeConfig(bytes.NewReader(upload))
-		decode = png.Decode
-	default:
-		return nil, errNotPicture
-	}
-	if err != nil {
-		return nil, errBroken.Because(err)
-	}
-	if config.Width < 1 || config.Height < 1 {
-		return nil, errBroken
-	}
-	// Eight bytes a pixel is the most that a decoder of these makes.
-	if config.Width > maxSide || config.Height > maxSide || config.Width*config.Height*bytesAPixel(config) > maxDecoded {
-		return nil, errHuge
-	}
-	return decode, nil
-}
-
-// untilDone ends with its context, so that nobody decodes for who has gone.
-type untilDone struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (u *untilDone) Read(p []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.r.Read(p)
-}
-
-// square is the middle of the picture, at most avatarSide wide.
-func square(in image.Image) *image.NRGBA {
-	b := in.Bounds()
-	side := min(b.Dx(), b.Dy())
-	from := image.Rect(0, 0, side, side).Add(b.Min).Add(image.Pt((b.Dx()-side)/2, (b.Dy()-side)/2))
-	out := image.NewNRGBA(image.Rect(0, 0, min(side, avatarSide), min(side, avatarSide)))
-	draw.BiLinear.Scale(out, out.Bounds(), in, from, draw.Src, nil)
-	return out
 }

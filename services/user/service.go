@@ -44,7 +44,7 @@ type Service struct {
 	clock    clock.Clock
 	peers    *peer.Directory
 	pictures blob.Store
-	drawing  chan struct{} // one picture at a time: decoding one takes up to 100 MB
+	drawing  chan struct{} // one picture at a time: decoding one takes up to 200 MB
 	gauge    *activeGauge
 }
 
@@ -69,7 +69,7 @@ func (s *Service) sweepHourly(ctx context.Context) {
 	hour := time.NewTicker(time.Hour)
 	defer hour.Stop()
 	for {
-		if _, err := s.pictures.Sweep(ctx, time.Now(), s.shown); err != nil && ctx.Err() == nil {
+		if err := s.Sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
 			slog.WarnContext(ctx, "Old pictures could not be swept.", "error", err)
 		}
 		select {
@@ -78,6 +78,12 @@ func (s *Service) sweepHourly(ctx context.Context) {
 		case <-hour.C:
 		}
 	}
+}
+
+// Sweep removes the pictures that nobody shows any more, a day after they were sent; now is system time.
+func (s *Service) Sweep(ctx context.Context, now time.Time) error {
+	_, err := s.pictures.Sweep(ctx, now, s.shown)
+	return err
 }
 
 // Collectors are the service's own metrics.

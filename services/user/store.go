@@ -39,7 +39,7 @@ func find(ctx context.Context, db postgres.Querier, id uuid.UUID) (person, error
 // The row is locked by a statement of its own, because the rows joined to one that was waited for would be older than it.
 func lock(ctx context.Context, tx postgres.Tx, id uuid.UUID) (person, error) {
 	b := &pgx.Batch{}
-	b.Queue(`SELECT FROM user_profiles WHERE user_id = $1 FOR UPDATE`, id)
+	b.Queue(`SELECT FROM user_profiles WHERE user_id = $1 FOR NO KEY UPDATE`, id)
 	b.Queue(personByID, id)
 	r := tx.SendBatch(ctx, b)
 	defer r.Close()
@@ -122,14 +122,21 @@ func putClient(send write, p person, now time.Time) {
 }
 
 // rate takes over what a user's visible ratings come to, unless something newer is here; it answers false when the user is not known.
-func rate(ctx context.Context, tx postgres.Tx, id uuid.UUID, sum, count, version int64) (bool, error) {
-	known, err := postgres.One[bool](ctx, tx, `
-		WITH newer AS (
-			UPDATE user_profiles SET rating_sum = $2, total_reviews = $3, rating_version = $4 WHERE user_id = $1 AND rating_version < $4
-			RETURNING user_id, rating_sum, total_reviews),
-		listed AS (
-			UPDATE workers w SET rating = `+ratingOf+`, reviews = n.total_reviews FROM newer n WHERE w.worker_id = n.user_id)
-		SELECT EXISTS (SELECT FROM user_profiles WHERE user_id = $1)`, id, sum, count, version)
+//
+// The list's row is found by a statement of its own: it may have been made by whoever held the profile's lock before.
+func rate(ctx context.Context, tx postgres.Tx, id uuid.UUID, sum, count, version int64) (known bool, err error) {
+	b := &pgx.Batch{}
+	b.Queue(`UPDATE user_profiles SET rating_sum = $2, total_reviews = $3, rating_version = $4 WHERE user_id = $1 AND rating_version < $4`, id, sum, count, version)
+	b.Queue(`UPDATE workers SET rating = `+ratingOf+`, reviews = total_reviews FROM user_profiles WHERE user_id = $1 AND worker_id = $1`, id)
+	b.Queue(`SELECT EXISTS (SELECT FROM user_profiles WHERE user_id = $1)`, id)
+	r := tx.SendBatch(ctx, b)
+	defer r.Close()
+	for range 2 {
+		if _, err := r.Exec(); err != nil {
+			return false, err
+		}
+	}
+	err = r.QueryRow().Scan(&known)
 	return known, err
 }
 

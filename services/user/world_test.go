@@ -134,6 +134,7 @@ type world struct {
 	bus   *bus.Postgres
 	inbox *outbox.Inbox
 	files *blob.Files
+	dir   string // of files
 	deaf  func() // stops listening
 }
 
@@ -145,7 +146,8 @@ func start(t *testing.T) *world {
 	address := pgtest.Database(t, user.Migration(), outbox.Migration(schema), audit.Migration(schema), bus.Migration)
 	w.db = pgtest.Open(t, address, schema)
 	var err error
-	if w.files, err = blob.NewFiles(t.TempDir()); err != nil {
+	w.dir = t.TempDir()
+	if w.files, err = blob.NewFiles(w.dir); err != nil {
 		t.Fatal(err)
 	}
 	keys := apitest.Keys(t)
@@ -266,5 +268,19 @@ func (w *world) clean() {
 	}
 	for _, b := range breaches {
 		w.t.Error(b)
+	}
+}
+
+// wait looks until it is so.
+func wait(t *testing.T, so func() bool) {
+	t.Helper()
+	tick, end := time.NewTicker(5*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-end:
+			t.Fatal("it never came to that")
+		case <-tick.C:
+		}
 	}
 }
