@@ -46,6 +46,7 @@ func (s *Service) askBooking(ctx context.Context, by token.Caller, id uuid.UUID)
 	b, err := peer.Get[struct {
 		WorkerID    uuid.UUID  `json:"workerId"`
 		ClientID    uuid.UUID  `json:"clientId"`
+		Category    string     `json:"category"`
 		Status      string     `json:"status"`
 		CompletedAt *time.Time `json:"completedAt"`
 	}](ctx, s.peers.To("booking"), "/api/bookings/"+id.String())
@@ -55,7 +56,7 @@ func (s *Service) askBooking(ctx context.Context, by token.Caller, id uuid.UUID)
 	if err != nil {
 		return engagement{}, err
 	}
-	e := engagement{BookingID: id, WorkerID: b.WorkerID, ClientID: b.ClientID}
+	e := engagement{BookingID: id, WorkerID: b.WorkerID, ClientID: b.ClientID, Category: b.Category}
 	if _, err := e.other(by.ID); err != nil {
 		return engagement{}, err
 	}

@@ -98,9 +98,9 @@ func TestWhoMayNotReview(t *testing.T) {
 	b := w.completed(w.client)[0]
 	cancelled, running, unheard, now := uuid.New(), uuid.New(), uuid.New(), w.clock.Now()
 	w.bookings.know(func(k *bookings) {
-		k.known[cancelled] = bookingAnswer{w.worker, w.client, "cancelled", nil}
-		k.known[running] = bookingAnswer{w.worker, w.client, "in_progress", nil}
-		k.known[unheard] = bookingAnswer{w.worker, w.client, "completed", &now}
+		k.known[cancelled] = bookingAnswer{w.worker, w.client, "cancelled", nil, ""}
+		k.known[running] = bookingAnswer{w.worker, w.client, "in_progress", nil, ""}
+		k.known[unheard] = bookingAnswer{w.worker, w.client, "completed", &now, "plumbing"}
 	})
 	w.Calls(
 		apitest.Call{What: "nobody", Path: path, Body: body(b, 5), Status: 401},
@@ -112,7 +112,7 @@ func TestWhoMayNotReview(t *testing.T) {
 		apitest.Call{What: "no booking", As: w.asClient, Path: path, Body: body(uuid.New(), 5), Status: 404},
 		apitest.Call{What: "a cancelled booking", As: w.asClient, Path: path, Body: body(cancelled, 1), Status: 409, Has: "not_completed"},
 		apitest.Call{What: "one that is running", As: w.asWorker, Path: path, Body: body(running, 5), Status: 409, Has: "not_completed"},
-		apitest.Call{What: "one that no event has told of yet", As: w.asClient, Path: path, Body: body(unheard, 5), Status: 201},
+		apitest.Call{What: "one that no event has told of yet", As: w.asClient, Path: path, Body: body(unheard, 5), Status: 201, Has: `"category":"plumbing"`},
 		apitest.Call{What: "twice", As: w.asClient, Path: path, Body: body(unheard, 1), Status: 409, Has: "already_reviewed"},
 	)
 	w.bookings.know(func(k *bookings) { k.away = true })

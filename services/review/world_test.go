@@ -43,6 +43,7 @@ type bookingAnswer struct {
 	ClientID    uuid.UUID  `json:"clientId"`
 	Status      string     `json:"status"`
 	CompletedAt *time.Time `json:"completedAt"`
+	Category    string     `json:"category"`
 }
 
 type byID struct {
