@@ -21,16 +21,16 @@ const (
 	lease     = 2 * time.Minute // a claim that was not answered for is taken by another process
 	firstGap  = time.Second
 	lastGap   = time.Hour
-	giveUp    = 3 * 24 * time.Hour
+	giveUp    = 3 * 24 * time.Hour // what could not be sent for so long is news no more
 	doneFor   = 30 * 24 * time.Hour
 	lastStart = 20 * time.Second // no mail is begun when less of the timer's patience is left
 )
 
-func (s *Service) mailTo(r rule, raw json.RawMessage, t to, event uuid.UUID) delivery {
+func (s *Service) mailTo(r rule, raw json.RawMessage, t to, event uuid.UUID, at time.Time) delivery {
 	now := s.now()
 	d := delivery{
 		ID: keyOf(event, t.user, Email), EventID: event, UserID: t.user, Channel: Email, Audience: t.as, Type: r.event, Data: raw,
-		Address: t.address, Status: queued, NextTryAt: &now, CreatedAt: now,
+		Address: t.address, Occurred: at.UTC(), Status: queued, NextTryAt: &now, CreatedAt: now,
 	}
 	if t.link != uuid.Nil {
 		d.LinkID = &t.link
@@ -100,6 +100,11 @@ func (s *Service) deliver(ctx context.Context, d delivery) outcome {
 	r, ok := s.rules[d.Type]
 	if !ok {
 		return outcome{status: dropped, reason: "no rule for it any more"}
+	}
+	if over, err := r.over(d, s.clock.Now()); err != nil {
+		return s.later(d, err)
+	} else if over {
+		return outcome{status: dropped, reason: "no news any more"}
 	}
 	p, err := preferred.Get(ctx, s.docs, d.UserID)
 	if err != nil && errs.KindOf(err) != errs.NotFound {

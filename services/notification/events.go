@@ -25,6 +25,7 @@ type rule struct {
 	path      string
 	readers   func(any) []to
 	decode    func(json.RawMessage) (any, error)
+	end       func(any) time.Time           // business time from which it is not worth a mail any more; nil: after giveUp
 	subscribe func(*Service, *outbox.Inbox) // nil: the service makes the event itself
 }
 
@@ -44,9 +45,25 @@ func on[E outbox.Event](c Category, path string, readers func(E) []to) rule {
 	}
 }
 
-func own(r rule) rule {
-	r.subscribe = nil
+// own is r for an event that the service makes itself, worth a mail up to end.
+func own[E outbox.Event](r rule, end func(E) time.Time) rule {
+	r.subscribe, r.end = nil, func(e any) time.Time { return end(e.(E)) }
 	return r
+}
+
+// over says whether a mail comes too late: after an outage, or a replay of old events. What is about an account's safety never does.
+func (r rule) over(d delivery, now time.Time) (bool, error) {
+	if r.category.essential() {
+		return false, nil
+	}
+	if r.end == nil {
+		return now.Sub(d.Occurred) > giveUp, nil
+	}
+	e, err := r.decode(d.Data)
+	if err != nil {
+		return false, err
+	}
+	return !now.Before(r.end(e)), nil
 }
 
 func index(all ...rule) map[string]rule {
@@ -123,7 +140,7 @@ func (s *Service) tell(ctx context.Context, tx docdb.Tx, id uuid.UUID, at time.T
 			}
 		}
 		if t.email {
-			if _, err := deliveries.InsertIfAbsent(ctx, tx, s.mailTo(r, raw, t, id)); err != nil {
+			if _, err := deliveries.InsertIfAbsent(ctx, tx, s.mailTo(r, raw, t, id, at)); err != nil {
 				return err
 			}
 		}

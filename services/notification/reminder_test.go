@@ -58,8 +58,31 @@ func TestBothSidesAreRemindedADayAndAnHourBefore(t *testing.T) {
 		}
 	}
 	w.send(time.Second)
-	if n := len(w.mails(worker)); n != 3 {
-		t.Errorf("%d mails to the worker: the request and two reminders", n)
+	if n := len(w.mails(worker)); n != 0 {
+		t.Errorf("%d mails to the worker after the booking, about what is over", n)
+	}
+}
+
+func TestRemindersAreMailed(t *testing.T) {
+	w := start(t, options{timers: true})
+	client, worker := w.someone("Ann", "Europe/Berlin"), w.someone("Bob", "UTC")
+	b := deal(client, worker, w.clock.Now().Add(25*time.Hour))
+	w.tell(b.BookingID, event.BookingConfirmed{Booking: b, PayBy: b.Start})
+	w.clock.Advance(time.Hour)
+	if got := w.awaitMail(address(worker)); got.Subject != "Reminder: “Fix the roof” on Tuesday, 3 March 2026, 13:00 (UTC)" {
+		t.Errorf("%q", got.Subject)
+	}
+	w.await("both sides know", func() bool { return w.statuses("sent") == 3 })
+}
+
+func TestOldNewsIsNotMailed(t *testing.T) {
+	w := start(t, options{})
+	id := w.someone("Ann", "UTC")
+	w.tell(id, badge(id, 1), event.UserPasswordChanged{UserID: id})
+	w.clock.Advance(4 * 24 * time.Hour)
+	w.send(time.Second)
+	if got := w.mails(id); len(got) != 1 || got[0].Subject != "Your password was changed" || w.statuses("dropped") != 1 {
+		t.Errorf("%+v", got)
 	}
 }
 

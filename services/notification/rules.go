@@ -1,6 +1,8 @@
 package notification
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"tulifo/event"
@@ -88,7 +90,8 @@ func table() map[string]rule {
 		on(Bookings, booking, func(e event.BookingNoShowContested) []to {
 			return []to{told(e.ClientID, client), told(e.WorkerID, worker)}
 		}),
-		own(on(Reminders, booking, func(e bookingStartsSoon) []to { return []to{told(e.ClientID, client), told(e.WorkerID, worker)} })),
+		own(on(Reminders, booking, func(e bookingStartsSoon) []to { return []to{told(e.ClientID, client), told(e.WorkerID, worker)} }),
+			func(e bookingStartsSoon) time.Time { return e.Start }),
 
 		on(Payments, booking, func(e event.PaymentCompleted) []to { return []to{told(e.ClientID, client)} }),
 		on(Payments, booking, func(e event.PaymentFailed) []to { return []to{told(e.ClientID, client)} }),

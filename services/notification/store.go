@@ -73,6 +73,7 @@ type delivery struct {
 	Data      json.RawMessage `json:"data"`              // of the event; the words are found when it is sent
 	Address   string          `json:"address,omitempty"` // where it goes when that is not the person's address
 	LinkID    *uuid.UUID      `json:"linkId,omitempty"`
+	Occurred  time.Time       `json:"occurred"` // business time of the event
 	Status    string          `json:"status"`
 	Attempts  int64           `json:"attempts"`
 	NextTryAt *time.Time      `json:"nextTryAt,omitempty"` // system time, while queued

@@ -55,6 +55,7 @@ type wording struct {
 	subject    string
 	paragraphs []string // at least one
 	button     string   // what the link says
+	before     int      // how many paragraphs stand before the button
 }
 
 // word words the event for the part of its audience that t names, in the person's language where there is one, and in the person's zone.
@@ -81,7 +82,7 @@ func word(r rule, raw json.RawMessage, as string, who person) (wording, error) {
 		case i == 0:
 			w.subject = p
 		case bracketed && strings.HasSuffix(label, "]"):
-			w.button = strings.TrimSuffix(label, "]")
+			w.button, w.before = strings.TrimSuffix(label, "]"), len(w.paragraphs)
 		case p != "":
 			w.paragraphs = append(w.paragraphs, p)
 		}
@@ -132,7 +133,7 @@ func (v view) Some(a money.Amount) bool { return a.Minor > 0 }
 // letter is what the layout shows.
 type letter struct {
 	Language, Subject, Greeting string
-	Paragraphs                  []string
+	Before, After               []string // paragraphs, around the button
 	Button, URL                 string
 	Category                    Category
 	Essential                   bool
@@ -146,7 +147,7 @@ func (s *Service) compose(ctx context.Context, r rule, d delivery, who person) (
 		return mail.Message{}, errs.New(errs.Internal, "The message cannot be worded.").Because(err)
 	}
 	l := letter{
-		Language: w.language, Subject: w.subject, Greeting: greeting(who.Name), Paragraphs: w.paragraphs, Button: w.button,
+		Language: w.language, Subject: w.subject, Greeting: greeting(who.Name), Before: w.paragraphs[:w.before], After: w.paragraphs[w.before:], Button: w.button,
 		Category: r.category, Essential: r.category.essential(), Settings: s.cfg.PublicURL + "/settings/notifications", Home: s.cfg.PublicURL,
 	}
 	if d.LinkID != nil {
@@ -171,11 +172,14 @@ func (s *Service) compose(ctx context.Context, r rule, d delivery, who person) (
 func (l letter) text() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s\n", l.Greeting)
-	for _, p := range l.Paragraphs {
+	for _, p := range l.Before {
 		fmt.Fprintf(&out, "\n%s\n", p)
 	}
 	if l.Button != "" {
 		fmt.Fprintf(&out, "\n%s:\n%s\n", l.Button, l.URL)
+	}
+	for _, p := range l.After {
+		fmt.Fprintf(&out, "\n%s\n", p)
 	}
 	out.WriteString("\n-- \nTulifo, " + l.Home + "\n")
 	if l.Essential {

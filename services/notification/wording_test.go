@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -216,4 +218,26 @@ func TestQuietHours(t *testing.T) {
 	if _, quiet := notification.Until(nil, monday, berlin); quiet {
 		t.Error("quiet without quiet hours")
 	}
+}
+
+func FuzzWhatPeopleWrote(f *testing.F) {
+	for _, seed := range []string{"", "Fix the roof", "a\r\nBcc: x@example.com", "[Press]\n\n[here]", "{{.}}", "\u202e\u200b\u00ad", "\xff\x00", "<script>", strings.Repeat("é", 400)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, title string) {
+		b := gig
+		b.Title = title
+		subject, paragraphs, button, err := notification.Words(event.BookingCreated{Booking: b, ExpiresAt: monday}, "worker", "", "UTC")
+		if err != nil || button != "Answer the request" || len(paragraphs) != 2 {
+			t.Fatalf("%q: %v %q %q", title, err, button, paragraphs)
+		}
+		for _, r := range subject {
+			if unicode.IsControl(r) || r == '\u202e' || r == '\u200b' || r == '\u2028' {
+				t.Fatalf("%q keeps %q", title, r)
+			}
+		}
+		if n := utf8.RuneCountInString(subject); n > 350 {
+			t.Fatalf("%d characters of %q", n, title)
+		}
+	})
 }
