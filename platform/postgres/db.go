@@ -1,11 +1,13 @@
 // Package postgres gives a service its tables: a pool on its own schema, transactions in few round trips, migrations, and an embedded server for machines that have none.
 //
-// A statement that fails because the database is away is errs.Unavailable, one that ran out of time is errs.Timeout; every other error of the database keeps its *pgconn.PgError.
+// A statement that fails because the database is away or full, or in a deadlock, is errs.Unavailable, one that ran out of time is errs.Timeout, one with text that
+// Postgres cannot keep is errs.Invalid; every error of the database keeps its *pgconn.PgError.
 // Times come back in UTC, uuid.UUID is the uuid type.
 package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -24,6 +26,8 @@ const (
 	pingTimeout      = 2 * time.Second
 	statementTimeout = 15 * time.Second
 	abandonedTimeout = time.Minute // a transaction that its client forgot gives its locks back
+	// A server that starts spends a process on each connection that it refuses: asked by every request, it would take many times as long.
+	refusalRest = 50 * time.Millisecond
 )
 
 // Config says which database and schema a service uses.
@@ -41,7 +45,16 @@ type DB struct {
 	pool   *pgxpool.Pool
 	schema string
 	trips  trips
+	away   atomic.Pointer[refusal] // the last attempt to connect that failed
 }
+
+type refusal struct {
+	at  time.Time
+	err error
+}
+
+// errResting is the end of an acquire that would have to connect too soon after a refusal.
+var errResting = errors.New("the database has just refused a connection")
 
 // Open is a pool that connects when it is first used, so a database that is away is no error here; a malformed URL is.
 func Open(ctx context.Context, c Config) (*DB, error) {
@@ -59,6 +72,12 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	cfg.HealthCheckPeriod = 10 * time.Second
 	cfg.MaxConnLifetimeJitter = 10 * time.Minute
 	cfg.PingTimeout = pingTimeout
+	cfg.BeforeConnect = func(context.Context, *pgx.ConnConfig) error {
+		if last := db.away.Load(); last != nil && time.Since(last.at) < refusalRest {
+			return errResting
+		}
+		return nil
+	}
 	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		registerTypes(conn.TypeMap())
 		return nil
@@ -97,7 +116,12 @@ func (db *DB) Close() { db.pool.Close() }
 func (db *DB) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	if err := db.pool.Ping(ctx); err != nil {
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer conn.Release()
+	if err := conn.Ping(ctx); err != nil {
 		return unreachable(err)
 	}
 	return nil
@@ -116,7 +140,12 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, acquireTimeout)
 	defer cancel()
 	conn, err := db.pool.Acquire(bounded)
+	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused {
+		db.away.Store(&refusal{time.Now(), err})
+	}
 	switch {
+	case errors.Is(err, errResting):
+		return nil, unreachable(db.away.Load().err)
 	case err == nil:
 		return conn, nil
 	case ctx.Err() == nil && bounded.Err() != nil:

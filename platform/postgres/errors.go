@@ -26,7 +26,8 @@ func repeatable(err error) bool {
 	return ok && (pg.Code == "40001" || pg.Code == "40P01")
 }
 
-// mapped is err as Unavailable when the database is away and Timeout when there was no answer in time; any other is left as it is.
+// mapped is err as Unavailable when the database is away, full or in a deadlock, Timeout when there was no answer in time and Invalid when it was
+// given text that it cannot hold; any other is left as it is.
 func mapped(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -36,8 +37,12 @@ func mapped(ctx context.Context, err error) error {
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
-		case pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", pg.Code == "53300", strings.HasPrefix(pg.Code, "08"):
+		case pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", pg.Code == "25006", strings.HasPrefix(pg.Code, "53"), strings.HasPrefix(pg.Code, "08"):
 			return unreachable(err)
+		case repeatable(err), pg.Code == "55P03":
+			return errs.New(errs.Unavailable, "Others are changing the same thing at the moment. Try again shortly.").Because(err)
+		case pg.Code == "22021", pg.Code == "22P05":
+			return errs.New(errs.Invalid, "Text may not contain null characters or bytes that are not UTF-8.").Because(err)
 		case pg.Code == "57014" && ctx.Err() == nil:
 			return errs.New(errs.Timeout, "That took too long. Try again.").Because(err)
 		}

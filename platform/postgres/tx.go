@@ -44,10 +44,18 @@ func (db *DB) InTx(ctx context.Context, fn func(Tx) error) error {
 			w.Add(1)
 			defer w.Add(-1)
 		}
-		return outer.note(fn(outer))
+		if outer.failure != nil {
+			return outer.note(fn(outer))
+		}
+		return retried(ctx, func() error { return outer.begunBy(fn) })
 	}
+	return retried(ctx, func() error { return db.once(ctx, fn) })
+}
+
+// retried runs try again when the database says that it may well succeed then.
+func retried(ctx context.Context, try func() error) error {
 	for n := 1; ; n++ {
-		err := db.once(ctx, fn)
+		err := try()
 		if !repeatable(err) || n == attempts {
 			return err
 		}
@@ -86,6 +94,23 @@ func (db *DB) once(ctx context.Context, fn func(Tx) error) error {
 	return nil
 }
 
+// begunBy runs the fn that begins an offered transaction. What it queued is taken back when it fails, so that, as in a transaction of its own,
+// the asker may go on and try something else.
+func (t *tx) begunBy(fn func(Tx) error) error {
+	later, committed := len(t.later.QueuedQueries), len(t.committed)
+	err := fn(t)
+	if repeatable(t.failure) {
+		// fn may have put its own words in place of the deadlock.
+		err = t.failure
+	}
+	if err = cmp.Or(err, t.failure); err != nil {
+		t.release()
+		t.begun, t.failure = false, nil
+		t.later.QueuedQueries, t.committed = t.later.QueuedQueries[:later], t.committed[:committed]
+	}
+	return err
+}
+
 type tx struct {
 	db        *DB
 	ctx       context.Context // InTx's: COMMIT belongs to it
@@ -99,7 +124,13 @@ type tx struct {
 	committed []func()
 }
 
-func (t *tx) First(sql string, args ...any) { t.first.Queue(sql, args...) }
+func (t *tx) First(sql string, args ...any) {
+	if t.begun {
+		t.note(errors.New("postgres: First comes after the first statement"))
+		return
+	}
+	t.first.Queue(sql, args...)
+}
 
 func (t *tx) Later(sql string, args ...any) { t.later.Queue(sql, args...) }
 
@@ -134,7 +165,11 @@ func (t *tx) send(ctx context.Context, b *pgx.Batch) (*results, error) {
 	}
 	lead := &pgx.Batch{}
 	lead.Queue(begin)
-	lead.QueuedQueries = append(append(lead.QueuedQueries, t.first.QueuedQueries...), b.QueuedQueries...)
+	for _, q := range t.first.QueuedQueries {
+		// Anew each time: pgx keeps in a queued statement what it was prepared as, which may be gone after a failure.
+		lead.Queue(q.SQL, q.Arguments...)
+	}
+	lead.QueuedQueries = append(lead.QueuedQueries, b.QueuedQueries...)
 	r := t.results(ctx, t.conn.Conn().SendBatch(ctx, lead))
 	for range 1 + len(t.first.QueuedQueries) {
 		if _, err := r.Exec(); err != nil {
@@ -234,9 +269,13 @@ func (t *tx) commit() error {
 	return nil
 }
 
-// end gives the connection back, with no transaction open on it: the pool throws it away otherwise.
 func (t *tx) end() {
 	t.over = true
+	t.release()
+}
+
+// release gives the connection back, with no transaction open on it: the pool throws it away otherwise.
+func (t *tx) release() {
 	if t.conn == nil {
 		return
 	}
@@ -259,8 +298,8 @@ type (
 	watchKey struct{}
 )
 
-// Offer is ctx under which InTx joins tx, while the DB's own statements still commit by themselves: what decides is read before the
-// transaction begins, and a refusal never opens one.
+// Offer is ctx under which InTx joins tx, while the DB's own statements commit by themselves until the first InTx has begun it, and join it
+// from then on: what decides is read before the transaction begins, a refusal never opens one, and what was written is seen afterwards.
 func Offer(ctx context.Context, tx Tx) context.Context {
 	return context.WithValue(ctx, offerKey{}, tx)
 }
@@ -279,8 +318,12 @@ func FromContext(ctx context.Context) (Tx, bool) {
 
 // joined is the transaction in ctx, if it is one of this pool.
 func (db *DB) joined(ctx context.Context) (*tx, bool) {
-	t, ok := ctx.Value(txKey{}).(*tx)
-	return t, ok && t.db == db && !t.over
+	if t, ok := ctx.Value(txKey{}).(*tx); ok && t.db == db && !t.over {
+		return t, true
+	}
+	// One that holds a connection and asks for a second starves the pool.
+	t, ok := ctx.Value(offerKey{}).(*tx)
+	return t, ok && t.db == db && t.begun && !t.over && t.failure == nil
 }
 
 // Watch is ctx under which InsideTx also sees transactions whose fn kept using the context it closed over, as fn of InTx does.
