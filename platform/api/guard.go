@@ -34,6 +34,10 @@ func signedInByCookie(req *http.Request) bool {
 	return false
 }
 
+func bearerToken(req *http.Request) (string, bool) {
+	return strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+}
+
 func accessCookie(req *http.Request) (string, bool) {
 	for _, name := range []string{hostPrefix + AccessCookie, AccessCookie} {
 		if c, err := req.Cookie(name); err == nil {
@@ -83,7 +87,7 @@ func unsafe(method string) bool {
 
 // authenticate says who the token of the request belongs to; no token is the anonymous caller.
 func (r *Router) authenticate(req *http.Request) (token.Caller, error) {
-	raw, bearer := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	raw, bearer := bearerToken(req)
 	if !bearer {
 		var ok bool
 		if raw, ok = accessCookie(req); !ok {

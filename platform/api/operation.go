@@ -101,6 +101,9 @@ func register[I, O any](r *Router, method, path string, h func(context.Context, 
 	if o.public == (len(o.roles) > 0) {
 		panic(method + " " + path + " must say who may call it: For, Anyone or Public")
 	}
+	if o.once && (o.public || o.secret) {
+		panic(method + " " + path + " cannot be Once: strangers would share its answers, and secrets would be stored")
+	}
 	huma.Register(r.api, r.describe(method, path, reflect.TypeFor[O](), o), func(ctx context.Context, in *I) (*answer, error) {
 		ctx, cancel := context.WithTimeout(ctx, o.deadline)
 		defer cancel()

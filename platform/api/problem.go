@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,8 @@ func (p *Problem) GetStatus() int { return p.status }
 
 func init() {
 	huma.DefaultArrayNullable = false
+	// Names are matched as they are written: encoding/json would take TITLE for title behind the back of the check of title.
+	huma.ValidateStrictCasing = true
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, _ string, causes ...error) huma.StatusError {
 		id := ""
 		if ctx != nil {
@@ -55,6 +58,13 @@ func init() {
 // validationProblem is what huma finds wrong with a request before a handler runs, in our words and without the values.
 func validationProblem(requestID string, status int, causes []error) *Problem {
 	kind := errs.KindFor(status)
+	if status == http.StatusInternalServerError {
+		// Before a handler runs, only the reading of the body can go wrong, and that is up to the sender.
+		kind = errs.Malformed
+		if slices.ContainsFunc(causes, func(err error) bool { _, over := errors.AsType[*http.MaxBytesError](err); return over }) {
+			kind = errs.TooLarge
+		}
+	}
 	p := &Problem{status: kind.Status(), RequestID: requestID, Err: Fault{Code: string(kind), Message: sentence(kind)}}
 	for _, c := range causes {
 		d, ok := c.(huma.ErrorDetailer)
@@ -65,9 +75,24 @@ func validationProblem(requestID string, status int, causes []error) *Problem {
 			p.Err.Details = map[string]string{}
 		}
 		field := strings.TrimPrefix(strings.TrimPrefix(d.ErrorDetail().Location, "body."), "query.")
-		p.Err.Details[strings.TrimPrefix(field, "path.")] = d.ErrorDetail().Message
+		p.Err.Details[strings.TrimPrefix(field, "path.")] = withoutValue(d.ErrorDetail().Message)
 	}
 	return p
+}
+
+// withoutValue is what huma finds wrong, without what parsers quote of the value behind it.
+func withoutValue(message string) string {
+	for _, quoting := range []string{"json: ", "parsing time", "Time.UnmarshalJSON"} {
+		if strings.HasPrefix(message, quoting) {
+			return "a value is of the wrong kind or size"
+		}
+	}
+	for _, quoting := range []string{"expected string to be RFC", "expected string to be regex", "expected duration", "invalid value", "invalid JSON"} {
+		if strings.HasPrefix(message, quoting) {
+			message, _, _ = strings.Cut(message, ": ")
+		}
+	}
+	return message
 }
 
 func sentence(k errs.Kind) string {
@@ -92,12 +117,12 @@ func (r *Router) problemOf(ctx context.Context, err error) (*Problem, time.Durat
 	switch {
 	case !known && errors.Is(err, context.DeadlineExceeded):
 		e = errs.New(errs.Timeout, "This took too long. Try again.")
-	case !known && errors.Is(err, context.Canceled):
+	case !known && (errors.Is(err, context.Canceled) || errors.Is(ctx.Err(), context.Canceled)):
 		e = errs.New(errs.Unavailable, "The request was given up.")
 	case !known || e.Kind == errs.Internal:
 		r.o.Log.ErrorContext(ctx, "request failed", "error", err)
 		e = errs.New(errs.Internal, internalMessage)
-	case e.Kind == errs.Unavailable:
+	case e.Kind == errs.Unavailable && !errors.Is(ctx.Err(), context.Canceled):
 		r.o.Log.WarnContext(ctx, "dependency away", "error", err)
 	}
 	return problem(ctx, e), e.RetryAfter

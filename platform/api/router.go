@@ -57,6 +57,7 @@ func NewRouter(o Options) *Router {
 	r := &Router{o: o, mux: http.NewServeMux(), csrf: http.NewCrossOriginProtection()}
 	c := huma.DefaultConfig("Tulifo "+o.Service, "1.0.0")
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
+	c.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
 	c.Components.Schemas = newRegistry()
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"}}
 	r.api = humago.New(r.mux, c)
@@ -100,7 +101,7 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		}
 		r.account(out, req, began)
 	}()
-	if signedInByCookie(req) && req.Header.Get("Authorization") == "" {
+	if _, bearer := bearerToken(req); !bearer && signedInByCookie(req) {
 		if err := r.csrf.Check(req); err != nil {
 			WriteError(out, req, errs.Coded(errs.Forbidden, "cross_origin", "This request came from another site, so it was refused."))
 			return

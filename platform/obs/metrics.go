@@ -37,8 +37,14 @@ func (m *Metrics) Process() {
 	m.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
-// Observe counts one answered request. route is the pattern, never the path, so that the number of series is bounded.
+// Observe counts one answered request. route is the pattern, never the path, so that the number of series is bounded;
+// a method that HTTP does not know counts as "other" for the same reason.
 func (m *Metrics) Observe(method, route string, status int, took time.Duration) {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "other"
+	}
 	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	m.latency.WithLabelValues(method, route).Observe(took.Seconds())
 }
