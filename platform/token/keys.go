@@ -159,7 +159,7 @@ func (k *Keys) ServiceToken(from, to string) (string, error) {
 
 // VerifyService says which service's token raw is, when it is meant for the service me; else Unauthorized.
 func (k *Keys) VerifyService(raw, me string) (Caller, error) {
-	return k.cachedOr(sha256.Sum256([]byte(me+"\x00"+raw)), func() (Caller, time.Time, error) {
+	return k.cachedOr(sha256.Sum256([]byte("service\x00"+me+"\x00"+raw)), func() (Caller, time.Time, error) {
 		var c jwt.RegisteredClaims
 		_, err := jwt.ParseWithClaims(raw, &c, func(*jwt.Token) (any, error) { return k.service, nil },
 			jwt.WithValidMethods([]string{"HS256"}), jwt.WithAudience(me), jwt.WithExpirationRequired())
