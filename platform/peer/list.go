@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,8 +22,9 @@ func List[T any](ctx context.Context, c *Client, path, cursor string) ([]T, stri
 		path += sep + "cursor=" + url.QueryEscape(cursor)
 	}
 	var page struct {
-		Data []T `json:"data"`
-		Meta struct {
+		Success bool `json:"success"`
+		Data    []T  `json:"data"`
+		Meta    struct {
 			NextCursor string `json:"nextCursor"`
 		} `json:"meta"`
 	}
@@ -30,7 +32,11 @@ func List[T any](ctx context.Context, c *Client, path, cursor string) ([]T, stri
 	if err != nil {
 		return nil, "", err
 	}
-	if err := json.Unmarshal(raw, &page); err != nil {
+	err = json.Unmarshal(raw, &page)
+	if err == nil && !page.Success {
+		err = errors.New("the answer is not in the envelope")
+	}
+	if err != nil {
 		return nil, "", errs.New(errs.Unavailable, "Another part of the platform answered in a way that cannot be read.").Because(err)
 	}
 	return page.Data, page.Meta.NextCursor, nil

@@ -8,7 +8,7 @@ import (
 )
 
 // call has h answer req in this goroutine. The handler sees a request of its own: no value of the asker's context crosses, only its deadline.
-func call(h http.Handler, req *http.Request) (int, []byte, error) {
+func call(h http.Handler, req *http.Request) (answer, error) {
 	ctx := req.Context()
 	own, cancel := context.WithCancel(context.Background())
 	if deadline, ok := ctx.Deadline(); ok {
@@ -23,7 +23,7 @@ func call(h http.Handler, req *http.Request) (int, []byte, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	return w.status, w.body.Bytes(), nil
+	return answer{w.status, w.header, w.body.Bytes()}, nil
 }
 
 type recorder struct {

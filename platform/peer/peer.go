@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,13 +91,18 @@ func Post[T any](ctx context.Context, c *Client, path, key string, body any) (T,
 
 func ask[T any](ctx context.Context, c *Client, method, path, key string, body any) (T, error) {
 	var out struct {
-		Data T `json:"data"`
+		Success bool `json:"success"`
+		Data    T    `json:"data"`
 	}
 	answer, err := raw(ctx, c, method, path, key, body)
 	if err != nil {
 		return out.Data, err
 	}
-	if err := json.Unmarshal(answer, &out); err != nil {
+	err = json.Unmarshal(answer, &out)
+	if err == nil && !out.Success {
+		err = errors.New("the answer is not in the envelope")
+	}
+	if err != nil {
 		return out.Data, errs.New(errs.Unavailable, "Another part of the platform answered in a way that cannot be read.").Because(fmt.Errorf("%s %s: %w", c.name, path, err))
 	}
 	return out.Data, nil
@@ -117,64 +123,93 @@ func raw(ctx context.Context, c *Client, method, path, key string, body any) ([]
 			return nil, fmt.Errorf("encode question to %s: %w", c.name, err)
 		}
 	}
-	status, answer, err := c.send(ctx, method, path, key, question)
+	a, err := c.send(ctx, method, path, key, question)
 	if err != nil {
 		return nil, err
 	}
-	if status >= 400 {
-		return nil, c.refusal(status, answer)
+	if a.status >= 400 {
+		return nil, c.refusal(a)
 	}
-	return answer, nil
+	return a.body, nil
 }
 
-func (c *Client) refusal(status int, answer []byte) error {
+// answer is what came back, whatever its status.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (c *Client) refusal(a answer) error {
 	var p struct {
 		Error struct {
 			Code, Message string
 			Details       map[string]string
 		}
 	}
-	kind := errs.KindFor(status)
-	if json.Unmarshal(answer, &p) != nil || p.Error.Code == "" || kind == errs.Internal {
-		return errs.New(errs.Unavailable, "Another part of the platform did not answer well. Try again shortly.").Because(fmt.Errorf("%s answered %d", c.name, status))
+	kind := errs.KindFor(a.status)
+	// A person who is signed in must not be told to sign in because services do not know each other.
+	if json.Unmarshal(a.body, &p) != nil || p.Error.Code == "" || kind == errs.Internal || kind == errs.Unauthorized {
+		return errs.New(errs.Unavailable, "Another part of the platform did not answer well. Try again shortly.").Because(fmt.Errorf("%s answered %d", c.name, a.status))
 	}
 	e := errs.Coded(kind, p.Error.Code, p.Error.Message)
 	e.Details = p.Error.Details
+	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err == nil && seconds > 0 {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
 	return e
 }
 
-func (c *Client) send(ctx context.Context, method, path, key string, body []byte) (int, []byte, error) {
+func (c *Client) send(ctx context.Context, method, path, key string, body []byte) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askBound)
 	defer cancel()
 	if h := c.d.local[c.name]; h != nil {
 		req, err := c.request(ctx, method, "http://"+c.name, path, key, body)
 		if err != nil {
-			return 0, nil, err
+			return answer{}, err
 		}
 		return call(h, req)
 	}
 	urls := c.d.urls(c.name)
 	if len(urls) == 0 {
-		return 0, nil, c.away(errors.New("nobody knows where it is"))
+		return answer{}, c.away(errors.New("nobody knows where it is"))
 	}
 	if !c.breaker.TryAcquirePermit() {
-		return 0, nil, c.away(circuitbreaker.ErrOpen)
+		return answer{}, c.away(circuitbreaker.ErrOpen)
 	}
 	repeatable := method == http.MethodGet || key != ""
 	for try := 0; ; try++ {
 		base := urls[int(c.next.Add(1))%len(urls)]
-		status, answer, err := c.overHTTP(ctx, method, base, path, key, body)
+		a, err := c.overHTTP(ctx, method, base, path, key, body)
 		if err == nil {
 			c.breaker.RecordSuccess()
 			if c.budget.Load() < retryMax {
 				c.budget.Add(retryEarn)
 			}
-			return status, answer, nil
+			return a, nil
 		}
-		if try > 0 || !repeatable || ctx.Err() != nil || c.budget.Add(-retryCost) < 0 {
-			c.breaker.RecordError(err)
-			return 0, nil, c.away(err)
+		if try > 0 || !repeatable || ctx.Err() != nil || !c.mayRepeat() {
+			c.blame(ctx, err)
+			return answer{}, c.away(err)
 		}
+	}
+}
+
+// mayRepeat pays for one repetition, as far as the budget goes.
+func (c *Client) mayRepeat() bool {
+	if c.budget.Add(-retryCost) >= 0 {
+		return true
+	}
+	c.budget.Add(retryCost)
+	return false
+}
+
+// blame counts a failure against the service, unless it is the asker who gave up: strangers who hang up must not cut services off from each other.
+func (c *Client) blame(ctx context.Context, err error) {
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		c.breaker.RecordError(err)
+	} else if c.breaker.IsHalfOpen() {
+		c.breaker.RecordSuccess() // a permit that is not given back is lost
 	}
 }
 
@@ -187,21 +222,21 @@ var transport = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-func (c *Client) overHTTP(ctx context.Context, method, base, path, key string, body []byte) (int, []byte, error) {
+func (c *Client) overHTTP(ctx context.Context, method, base, path, key string, body []byte) (answer, error) {
 	req, err := c.request(ctx, method, base, path, key, body)
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
 	res, err := transport.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return answer{}, err
 	}
 	defer res.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err == nil && len(answer) > maxAnswer {
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err == nil && len(raw) > maxAnswer {
 		err = errors.New("answer over its limit")
 	}
-	return res.StatusCode, answer, err
+	return answer{res.StatusCode, res.Header, raw}, err
 }
 
 func (c *Client) request(ctx context.Context, method, base, path, key string, body []byte) (*http.Request, error) {
