@@ -23,6 +23,7 @@ import (
 	"tulifo/services/escrow"
 	"tulifo/services/notification"
 	"tulifo/services/payment"
+	"tulifo/services/review"
 	"tulifo/services/user"
 )
 
@@ -76,6 +77,9 @@ var services = []entry{
 	}},
 	{"escrow", 3012, true, escrow.Migration, func(_ context.Context, p parts) (Service, error) {
 		return escrow.New(p.db, p.clock, p.peers), nil
+	}},
+	{"review", 3014, false, review.Migration, func(_ context.Context, p parts) (Service, error) {
+		return review.New(p.db, p.clock, p.peers), nil
 	}},
 }
 

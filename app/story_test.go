@@ -95,7 +95,7 @@ func startPlatform(t *testing.T, c clock.Clock) *platform {
 			t.Errorf("up ended: %v", err)
 		}
 		if t.Failed() {
-			t.Logf("what was logged:\n%s", tail(p.log.String(), 60))
+			t.Logf("what was logged above info:\n%s", alarming(p.log.String()))
 		}
 	})
 	return p
@@ -112,6 +112,17 @@ func overlay(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// alarming are the lines above info.
+func alarming(log string) string {
+	var out []string
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, `"log.level":"warn"`) || strings.Contains(line, `"log.level":"error"`) {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out[max(0, len(out)-40):], "")
 }
 
 func tail(text string, n int) string {

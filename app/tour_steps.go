@@ -111,14 +111,29 @@ func (t *tour) finds(ctx context.Context) (err error) {
 }
 
 func (t *tour) books(ctx context.Context) error {
-	want := map[string]any{"workerId": t.worker.id, "title": "Calm the cluster", "startTime": t.start.UTC(), "endTime": t.end.UTC()}
+	if err := t.reserve(ctx); err != nil {
+		return err
+	}
+	late, err := t.register(ctx, "Late", "client")
+	if err != nil {
+		return err
+	}
+	return t.call(ctx, http.MethodPost, "/api/bookings", late.token, t.wanted(), http.StatusConflict, nil)
+}
+
+func (t *tour) wanted() map[string]any {
+	return map[string]any{"workerId": t.worker.id, "title": "Calm the cluster", "startTime": t.start.UTC(), "endTime": t.end.UTC()}
+}
+
+// reserve books the two hours and looks at the price.
+func (t *tour) reserve(ctx context.Context) error {
 	var made struct {
 		ID          uuid.UUID
 		Status      string
 		TotalAmount money.Decimal
 		Currency    string
 	}
-	if err := t.call(ctx, http.MethodPost, "/api/bookings", t.client.token, want, http.StatusCreated, &made); err != nil {
+	if err := t.call(ctx, http.MethodPost, "/api/bookings", t.client.token, t.wanted(), http.StatusCreated, &made); err != nil {
 		return err
 	}
 	t.booking = made.ID
@@ -126,11 +141,7 @@ func (t *tour) books(ctx context.Context) error {
 		return fmt.Errorf("the price is %s %s instead of 160.00 USD", made.TotalAmount, made.Currency)
 	}
 	t.say("Held for him: %s, %s %s", made.Status, made.TotalAmount, made.Currency)
-	late, err := t.register(ctx, "Late", "client")
-	if err != nil {
-		return err
-	}
-	return t.call(ctx, http.MethodPost, "/api/bookings", late.token, want, http.StatusConflict, nil)
+	return nil
 }
 
 func (t *tour) confirms(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,7 +90,7 @@ func (g *Gateway) record(x *exchange) {
 	g.metrics.requests.WithLabelValues(service, route, method, statusText[status]).Inc()
 	g.metrics.seconds.WithLabelValues(service, route).Observe(took.Seconds())
 
-	path := x.r.URL.Path
+	path := masked(x.r.URL.Path)
 	if len(path) > mostLogged {
 		path = path[:mostLogged]
 	}
@@ -118,4 +119,32 @@ func (g *Gateway) record(x *exchange) {
 		n++
 	}
 	g.log.LogAttrs(ctx, level, "request", attrs[:n]...)
+}
+
+// longestID is the length of a UUID; a longer segment of a path is a secret, such as a link from a mail or a calendar's address.
+const longestID = 36
+
+// masked is the path without the secrets that stand in it.
+func masked(path string) string {
+	long, run := false, 0
+	for i := range len(path) {
+		if path[i] == '/' {
+			run = 0
+			continue
+		}
+		if run++; run > longestID {
+			long = true
+			break
+		}
+	}
+	if !long {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if len(s) > longestID {
+			segments[i] = "[masked]"
+		}
+	}
+	return strings.Join(segments, "/")
 }
