@@ -58,7 +58,7 @@ var services = []entry{
 	}},
 	{"user", 3002, false, user.Migration, func(_ context.Context, p parts) (Service, error) {
 		pictures, err := blob.NewFiles(filepath.Join(orDefault("", p.Config), "blob", "user"))
-		return user.New(p.db, p.clock, p.peers, pictures), err
+		return user.New(p.db, p.clock, p.peers, pictures, p.kv), err
 	}},
 	{"payment", 3004, true, payment.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[payment.Config](p.Config)
