@@ -38,8 +38,6 @@ func (s *Service) mailTo(r rule, raw json.RawMessage, t to, event uuid.UUID, at 
 	return d
 }
 
-var isQueued = docdb.Eq("status", queued)
-
 // RetryDue is when the next mail is to be tried.
 func (s *Service) RetryDue(ctx context.Context) (time.Time, error) {
 	page, err := deliveries.Find(ctx, s.docs, docdb.Query{Where: isQueued, Sort: docdb.Asc("nextTryAt"), Limit: 1})

@@ -76,7 +76,7 @@ func (s *Service) Due(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	waiting, err := deliveries.Find(ctx, s.docs, docdb.Query{Where: docdb.Eq("status", held), Sort: docdb.Asc("dueAt"), Limit: 1})
+	waiting, err := deliveries.Find(ctx, s.docs, docdb.Query{Where: isHeld, Sort: docdb.Asc("dueAt"), Limit: 1})
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -106,7 +106,7 @@ func (s *Service) Fire(ctx context.Context, now time.Time) error {
 			break
 		}
 	}
-	n, err := deliveries.UpdateAll(ctx, s.docs, docdb.And(docdb.Eq("status", held), docdb.Lte("dueAt", now)),
+	n, err := deliveries.UpdateAll(ctx, s.docs, docdb.And(isHeld, docdb.Lte("dueAt", now)),
 		docdb.Set("status", queued), docdb.Set("nextTryAt", s.now()), docdb.Unset("dueAt"))
 	if n > 0 {
 		look()

@@ -54,11 +54,14 @@ const (
 	dropped = "dropped"
 )
 
+// What a delivery waits for says its state as well, and a condition without a value is one that the planner can match to a partial index.
+var isQueued, isHeld = docdb.Exists("nextTryAt"), docdb.Exists("dueAt")
+
 // deliveries are e-mails to be sent. The id is made of event, user and channel, so there is one of each.
 var deliveries = docdb.NewCollection[delivery]("deliveries",
 	docdb.Index{Name: "deliveries_key", Fields: []string{"eventId", "userId", "channel"}, Unique: true},
-	docdb.Index{Name: "deliveries_queued", Fields: []string{"nextTryAt"}, Where: docdb.Eq("status", queued)},
-	docdb.Index{Name: "deliveries_held", Fields: []string{"dueAt"}, Where: docdb.Eq("status", held)},
+	docdb.Index{Name: "deliveries_queued", Fields: []string{"nextTryAt"}, Where: isQueued},
+	docdb.Index{Name: "deliveries_held", Fields: []string{"dueAt"}, Where: isHeld},
 	docdb.Index{Name: "deliveries_user", Fields: []string{"userId"}},
 	docdb.Index{Name: "deliveries_expire", Fields: []string{"expiresAt"}, Expire: true},
 )
