@@ -19,7 +19,8 @@ const (
 	heartbeat   = 10 * time.Second // a connection that broke without a word is noticed after this and one answer's time
 	answerTime  = 5 * time.Second
 	takeover    = 500 * time.Millisecond // a lock that became free has a new holder after at most this
-	reconnectAt = 100 * time.Millisecond
+	reconnectAt = 100 * time.Millisecond // after a failure; doubles with each
+	reconnectBy = 500 * time.Millisecond // and is at most this: relays and consumers wait for the session
 )
 
 var errClosed = errors.New("postgres: the session is closed")

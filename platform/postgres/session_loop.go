@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -49,12 +50,16 @@ func (s *Session) loop() {
 		if s.ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("the session with the database is broken and is built again", "after", rest, "error", err)
+		level := slog.LevelDebug
+		if rest == reconnectAt {
+			level = slog.LevelWarn
+		}
+		s.log.Log(s.ctx, level, "the session with the database is broken and is built again", "error", err)
 		if pause(s.ctx, rest) != nil {
 			s.setDown(errClosed)
 			return
 		}
-		rest = min(2*rest, longestRest)
+		rest = min(2*rest, reconnectBy)
 	}
 }
 
