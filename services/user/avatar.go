@@ -18,6 +18,7 @@ import (
 )
 
 const (
+	maxUploads = 20          // an hour and sender
 	maxUpload  = 8 << 20     // bytes; the gateway lets as much through
 	maxDecoded = 192_000_000 // bytes in memory; 48 megapixels of most PNGs, 12 of a progressive JPEG
 	maxSide    = 12_000      // pixels
@@ -43,8 +44,12 @@ func (p person) avatarURL() string {
 
 // SetAvatar draws the upload anew as a square of at most 512 pixels and shows it as the user's picture, for the user or an admin.
 // NotFound: there is none, or by is somebody else. Unsupported: it is neither JPEG nor PNG. Invalid: it is broken or has too many pixels.
+// TooMany: by has sent too many within an hour, or many pictures wait.
 func (s *Service) SetAvatar(ctx context.Context, by token.Caller, id uuid.UUID, upload []byte) (Profile, error) {
 	if err := own(by, id); err != nil {
+		return Profile{}, err
+	}
+	if err := s.mayUpload(ctx, by); err != nil {
 		return Profile{}, err
 	}
 	kind, drawn, err := s.draw(ctx, upload)
@@ -56,6 +61,18 @@ func (s *Service) SetAvatar(ctx context.Context, by token.Caller, id uuid.UUID, 
 		return Profile{}, fmt.Errorf("keep a picture: %w", err)
 	}
 	return s.showAvatar(ctx, by, id, string(ref))
+}
+
+// mayUpload counts an upload, which costs up to some seconds of a core.
+func (s *Service) mayUpload(ctx context.Context, by token.Caller) error {
+	left, reset, err := s.counts.Allow(ctx, "user:avatar:"+by.ID.String(), maxUploads, time.Hour)
+	if err != nil {
+		return errs.New(errs.Unavailable, "Pictures cannot be taken at the moment. Try again shortly.").Because(err)
+	}
+	if left < 0 {
+		return errs.New(errs.TooMany, "You have sent many pictures. Try again later.").After(time.Until(reset))
+	}
+	return nil
 }
 
 // DropAvatar shows no picture any more. NotFound: there is no such user, or by is somebody else.

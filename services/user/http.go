@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -19,7 +20,7 @@ func (s *Service) Routes(r *api.Router) {
 	api.Get(r, "/api/users/{id}", s.getUser, api.Anyone, api.Summary("The caller's own profile; anybody's for an admin"))
 	api.Put(r, "/api/users/{id}", s.putUser, api.Anyone, api.MaxBody(256<<10), api.Summary("Change a profile; what is not sent stays"))
 	api.Get(r, "/api/users/{id}/avatar", s.getAvatar, api.Public, api.Summary("A user's picture"))
-	api.Put(r, "/api/users/{id}/avatar", s.putAvatar, api.Anyone, api.MaxBody(maxUpload), api.Summary("Send a JPEG or PNG as the profile's picture"))
+	api.Put(r, "/api/users/{id}/avatar", s.putAvatar, api.Anyone, api.MaxBody(maxUpload), api.Deadline(30*time.Second), api.Summary("Send a JPEG or PNG as the profile's picture"))
 	api.Delete(r, "/api/users/{id}/avatar", s.deleteAvatar, api.Anyone, api.Summary("Show no picture"))
 	api.Get(r, "/api/users/{id}/settings", s.getSettings, api.Anyone, api.Summary("What the caller has set"))
 	api.Put(r, "/api/users/{id}/settings", s.putSettings, api.Anyone, api.MaxBody(64<<10), api.Summary("Change settings, member by member"))

@@ -23,6 +23,7 @@ import (
 	"tulifo/platform/audit"
 	"tulifo/platform/blob"
 	"tulifo/platform/clock"
+	"tulifo/platform/kv"
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -44,13 +45,15 @@ type Service struct {
 	clock    clock.Clock
 	peers    *peer.Directory
 	pictures blob.Store
+	counts   kv.Store
 	drawing  chan struct{} // one picture at a time: decoding one takes up to 200 MB
 	gauge    *activeGauge
 }
 
-// New is the service on its database and business clock; peers are auth and review, and pictures is where avatars are kept.
-func New(db *postgres.DB, c clock.Clock, peers *peer.Directory, pictures blob.Store) *Service {
-	return &Service{db: db, clock: c, peers: peers, pictures: pictures, drawing: make(chan struct{}, 1), gauge: newActiveGauge(db)}
+// New is the service on its database and business clock; peers are auth and review, pictures is where avatars are kept, and counts where uploads
+// are counted.
+func New(db *postgres.DB, c clock.Clock, peers *peer.Directory, pictures blob.Store, counts kv.Store) *Service {
+	return &Service{db: db, clock: c, peers: peers, pictures: pictures, counts: counts, drawing: make(chan struct{}, 1), gauge: newActiveGauge(db)}
 }
 
 // Run seals the audit log and sweeps pictures that nobody shows any more, until ctx ends.

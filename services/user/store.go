@@ -43,21 +43,23 @@ func lock(ctx context.Context, tx postgres.Tx, id uuid.UUID) (person, error) {
 	b.Queue(personByID, id)
 	r := tx.SendBatch(ctx, b)
 	defer r.Close()
-	if _, err := r.Exec(); err != nil {
+	locked, err := r.Exec()
+	if err != nil {
 		return person{}, err
+	}
+	if locked.RowsAffected() == 0 {
+		// The second statement may see a row that was not there to be locked.
+		return person{}, errNoUser
 	}
 	rows, err := r.Query()
 	if err != nil {
 		return person{}, err
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[person])
+	p, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[person])
 	if err != nil {
 		return person{}, err
 	}
-	if len(found) == 0 {
-		return person{}, errNoUser
-	}
-	return found[0], r.Close()
+	return p, r.Close()
 }
 
 // insertProfile answers whether the user was not known before.

@@ -19,6 +19,7 @@ import (
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
+	"tulifo/platform/kv"
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -151,7 +152,7 @@ func start(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	keys := apitest.Keys(t)
-	w.user = user.New(w.db, w.clock, peer.New("user", keys, w.peers.handlers(t), func(string) []string { return nil }), w.files)
+	w.user = user.New(w.db, w.clock, peer.New("user", keys, w.peers.handlers(t), func(string) []string { return nil }), w.files, kv.NewMemory(1<<10))
 	w.Server = apitest.New(t, apitest.Options{Service: "user", Register: w.user.Routes, DB: w.db, Keys: keys})
 	session, err := postgres.NewSession(address, log)
 	if err != nil {
