@@ -127,11 +127,15 @@ func (r *reader) handle(ctx context.Context, batch []Envelope) (err error) {
 	return r.fn(ctx, batch)
 }
 
-// declare makes the consumer known, with the types it wants now, and finds where it stopped.
+// declare makes the consumer known, with the types it wants now, and finds where it stopped. For types that it did not want until now it
+// begins where the first of them stands, because a process of an older version may have read past them meanwhile.
 func (r *reader) declare(ctx context.Context) error {
 	rows, err := r.bus.db.Query(ctx, `
 		INSERT INTO cursor (consumer, types) VALUES ($1, $2)
-		ON CONFLICT (consumer) DO UPDATE SET types = excluded.types RETURNING pos`, r.name, r.types)
+		ON CONFLICT (consumer) DO UPDATE SET types = excluded.types,
+			pos = CASE WHEN cursor.types @> excluded.types THEN cursor.pos ELSE least(cursor.pos, (
+				SELECT min(l.pos) - 1 FROM log l WHERE l.type = ANY(excluded.types) AND l.type <> ALL(cursor.types))) END
+		RETURNING pos`, r.name, r.types)
 	if err != nil {
 		return err
 	}
