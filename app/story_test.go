@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,12 +216,12 @@ func TestStoryJ1WithEachServiceInItsOwnProcess(t *testing.T) {
 	for _, name := range append(serviceNames(), "gateway", "inbox", "stripe-simulator") {
 		serveProcess(t, bin, name, base, env)
 	}
-	for _, port := range []int{gatewayPort, inboxPort, stripePort} {
-		awaitPort(t, port+base)
-	}
+	awaitPort(t, inboxPort+base)
+	awaitPort(t, stripePort+base)
 	for _, e := range services {
-		awaitPort(t, e.port+base)
+		awaitReady(t, e.port+base)
 	}
+	awaitReady(t, gatewayPort+base)
 	at := func(port int) string { return "http://127.0.0.1:" + strconv.Itoa(port+base) }
 	var out bytes.Buffer
 	tour := newTour(at(gatewayPort), at(inboxPort), at(stripePort), &out)
@@ -264,6 +265,25 @@ func serveProcess(t *testing.T, bin, name string, base int, env map[string]strin
 		}
 	})
 	return c
+}
+
+// awaitReady waits until who listens on the port says that it is ready.
+func awaitReady(t *testing.T, port int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tour := newTour("http://127.0.0.1:"+strconv.Itoa(port), "", "", io.Discard)
+	for {
+		err := tour.call(ctx, http.MethodGet, "/readyz", "", nil, http.StatusOK, nil)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("port %d: %v", port, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 func awaitPort(t *testing.T, port int) {
