@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"tulifo/event"
 	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
@@ -107,8 +108,31 @@ func hear[E outbox.Event](s *Service, in *outbox.Inbox) {
 		if err := plan(ctx, tx, e, env.OccurredAt); err != nil {
 			return err
 		}
+		if over, err := moot(ctx, tx, e, env.OccurredAt); err != nil || over {
+			return err
+		}
 		return s.tell(ctx, tx, env.ID, env.OccurredAt, e)
 	})
+}
+
+// reviewable is longer than both sides may take to write their reviews.
+const reviewable = 60 * 24 * time.Hour
+
+// moot says whether an event asks its reader for what is done: who is told of a review is asked for one, and may have written it first.
+func moot(ctx context.Context, tx docdb.Tx, e outbox.Event, at time.Time) (bool, error) {
+	r, ok := e.(event.ReviewCreated)
+	if !ok {
+		return false, nil
+	}
+	if _, err := reviewers.InsertIfAbsent(ctx, tx, reviewer{ID: reviewerID(r.BookingID, r.ReviewerID), ExpiresAt: at.Add(reviewable)}); err != nil {
+		return false, err
+	}
+	n, err := reviewers.Count(ctx, tx, docdb.Eq("id", reviewerID(r.BookingID, r.RevieweeID)), 1)
+	return n > 0, err
+}
+
+func reviewerID(booking, user uuid.UUID) uuid.UUID {
+	return uuid.NewSHA1(booking, append(user[:], "review"...))
 }
 
 // tell leaves word of the event with everybody whom its rule names: once for each event, person and channel, however often it is called.
@@ -178,8 +202,8 @@ func reading(ctx context.Context, q docdb.Querier, readers []to) (map[uuid.UUID]
 }
 
 // keyOf makes the id of what one person gets of one event on one channel, so that a repetition meets the first.
-func keyOf(event, user uuid.UUID, ch Channel) uuid.UUID {
-	return uuid.NewSHA1(event, append(user[:], ch...))
+func keyOf(told, user uuid.UUID, ch Channel) uuid.UUID {
+	return uuid.NewSHA1(told, append(user[:], ch...))
 }
 
 // page is the path of the page that the event is about.

@@ -201,3 +201,17 @@ func TestFactsAboutPeopleComeInAnyOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestNobodyIsAskedForAReviewTheyHaveWritten(t *testing.T) {
+	w := start(t, options{})
+	client, worker := w.someone("Ann", "UTC"), w.someone("Bob", "UTC")
+	first, second := uuid.New(), uuid.New()
+	by := func(id, writer, about uuid.UUID) event.ReviewCreated {
+		return event.ReviewCreated{Review: event.Review{ReviewID: uuid.New(), BookingID: id, ReviewerID: writer, RevieweeID: about}}
+	}
+	w.tell(first, by(first, client, worker), by(first, worker, client))
+	w.tell(second, by(second, worker, client))
+	if toClient, toWorker := w.list(client), w.list(worker); len(toWorker) != 1 || len(toClient) != 1 || !strings.HasSuffix(toClient[0].Link, second.String()) {
+		t.Errorf("the client is asked %d times, the worker %d times", len(toClient), len(toWorker))
+	}
+}

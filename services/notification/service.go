@@ -58,7 +58,7 @@ type Service struct {
 
 // New is the service on its schema, whose collections it prepares. auth is asked for links, and for people that no event has told of yet.
 func New(ctx context.Context, db *postgres.DB, c clock.Clock, auth *peer.Client, cfg Config, log *slog.Logger) (*Service, error) {
-	docs, err := docdb.Open(ctx, db, people, preferred, notifications, deliveries, reminders, subscriptions)
+	docs, err := docdb.Open(ctx, db, people, preferred, notifications, deliveries, reminders, reviewers, subscriptions)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (s *Service) forget(ctx context.Context) error {
 	for _, c := range []struct {
 		expire func(context.Context, docdb.Querier, time.Time) (int, error)
 		now    time.Time
-	}{{deliveries.Expire, s.now()}, {notifications.Expire, s.clock.Now()}} {
+	}{{deliveries.Expire, s.now()}, {notifications.Expire, s.clock.Now()}, {reviewers.Expire, s.clock.Now()}} {
 		for n := 1; n > 0; {
 			var err error
 			if n, err = c.expire(ctx, s.docs, c.now); err != nil {

@@ -110,3 +110,13 @@ type subscription struct {
 	Auth      string    `json:"auth"`
 	CreatedAt time.Time `json:"createdAt"`
 }
+
+// reviewers are who has written a review of a booking, so that nobody is asked for what they have written.
+var reviewers = docdb.NewCollection[reviewer]("reviewers",
+	docdb.Index{Name: "reviewers_expire", Fields: []string{"expiresAt"}, Expire: true},
+)
+
+type reviewer struct {
+	ID        uuid.UUID `json:"id"`        // of booking and user: reviewerID
+	ExpiresAt time.Time `json:"expiresAt"` // business time
+}

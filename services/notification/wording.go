@@ -127,6 +127,9 @@ func (v view) Money(a money.Amount) string {
 	return currency.NewFormatter(v.locale).Format(n)
 }
 
+// Code is a code such as card_declined as words.
+func (v view) Code(code string) string { return strings.ReplaceAll(code, "_", " ") }
+
 // Some says whether an amount is more than nothing.
 func (v view) Some(a money.Amount) bool { return a.Minor > 0 }
 

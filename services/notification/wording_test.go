@@ -146,6 +146,10 @@ func TestTimesAndMoneyAreTheReadersOwn(t *testing.T) {
 			t.Errorf("%q: %v %q %q", zone, err, paragraphs, button)
 		}
 	}
+	_, failed, _, err := notification.Words(event.PaymentFailed{Payment: paid, Reason: "card_declined"}, "client", "", "UTC")
+	if err != nil || !strings.Contains(failed[0], "(card declined)") {
+		t.Errorf("%v %q", err, failed)
+	}
 	late := event.BookingCreated{Booking: event.Booking{Title: "Night", Start: monday.Add(14 * time.Hour), End: monday.Add(16 * time.Hour), Amount: money.Of(1200, "JPY")}, ExpiresAt: monday}
 	_, paragraphs, _, err := notification.Words(late, "worker", "", "UTC")
 	if err != nil || !strings.Contains(paragraphs[0], "23:00 – Tuesday, 3 March 2026, 01:00") || !strings.Contains(paragraphs[0], "¥1,200") {
