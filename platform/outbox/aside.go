@@ -187,16 +187,18 @@ type parkedEvent struct {
 	Seq      int64
 	Attempts int
 	Envelope string
+	Left     bool // nobody has tried it for an hour
 }
 
-// retryOne tries one parked event; false: another process has it.
+// retryOne tries one parked event; false: another process has it, or it is for one of another version that handles its type.
 func (in *Inbox) retryOne(ctx context.Context, seq int64) (bool, error) {
 	var p parkedEvent
 	var e bus.Envelope
 	var bad bool
 	err := in.db.InTx(ctx, func(tx postgres.Tx) (err error) {
 		p, bad = parkedEvent{}, false
-		p, err = postgres.One[parkedEvent](ctx, tx, `SELECT p.seq, p.attempts, p.envelope::text AS envelope `+due+` AND p.seq = $1 FOR UPDATE OF p SKIP LOCKED`, seq)
+		p, err = postgres.One[parkedEvent](ctx, tx, `SELECT p.seq, p.attempts, p.envelope::text AS envelope,
+			p.next_try_at < clock_timestamp() - interval '1 hour' AS "left" `+due+` AND p.seq = $1 FOR UPDATE OF p SKIP LOCKED`, seq)
 		if errs.KindOf(err) == errs.NotFound {
 			return nil
 		}
@@ -207,9 +209,14 @@ func (in *Inbox) retryOne(ctx context.Context, seq int64) (bool, error) {
 			bad = true
 			return fmt.Errorf("the envelope is not understood: %w", err)
 		}
-		tx.Later(`DELETE FROM parked WHERE seq = $1`, seq)
 		t, ok := in.decode(e)
+		if !ok && !p.Left {
+			p = parkedEvent{}
+			return nil
+		}
+		tx.Later(`DELETE FROM parked WHERE seq = $1`, seq)
 		if !ok {
+			in.log.Warn("An event that nothing handles any more was dropped.", "event", e.ID, "type", e.Type)
 			return nil
 		}
 		if t.bad != nil {
