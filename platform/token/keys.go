@@ -76,7 +76,7 @@ func NewKeys(c Config) (*Keys, error) {
 	} else if err := k.useEd25519(c); err != nil {
 		return nil, err
 	}
-	k.users = jwt.NewParser(jwt.WithValidMethods([]string{k.method.Alg()}), jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt())
+	k.users = jwt.NewParser(jwt.WithValidMethods([]string{k.method.Alg()}), jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired())
 	return k, nil
 }
 
