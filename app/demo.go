@@ -31,6 +31,7 @@ const (
 	demoWorkers = 200
 	demoClients = 60
 	demoDeals   = 36 // bookings a stride
+	demoStars   = 12 // workers who get two thirds of them
 )
 
 // demo fills an empty platform with the life of two months: people, calendars, bookings in every state, money, reviews. All of it goes
