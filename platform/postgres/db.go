@@ -1,6 +1,6 @@
 // Package postgres gives a service its tables: a pool on its own schema, transactions in few round trips, migrations, and an embedded server for machines that have none.
 //
-// A statement that fails because the database is away or full, or in a deadlock, is errs.Unavailable, one that ran out of time is errs.Timeout, one with text that
+// A statement that fails because the database is away or full, or in a deadlock, is errs.Unavailable, one that ran out of time is errs.Timeout, one with a value that
 // Postgres cannot keep is errs.Invalid; every error of the database keeps its *pgconn.PgError.
 // Times come back in UTC, uuid.UUID is the uuid type.
 package postgres

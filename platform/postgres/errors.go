@@ -27,7 +27,7 @@ func repeatable(err error) bool {
 }
 
 // mapped is err as Unavailable when the database is away, full or in a deadlock, Timeout when there was no answer in time and Invalid when it was
-// given text that it cannot hold; any other is left as it is.
+// given a value that it cannot hold; any other is left as it is.
 func mapped(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -43,6 +43,8 @@ func mapped(ctx context.Context, err error) error {
 			return errs.New(errs.Unavailable, "Others are changing the same thing at the moment. Try again shortly.").Because(err)
 		case pg.Code == "22021", pg.Code == "22P05":
 			return errs.New(errs.Invalid, "Text may not contain null characters or bytes that are not UTF-8.").Because(err)
+		case pg.Code == "22001", pg.Code == "22003", pg.Code == "22008", pg.Code == "54000":
+			return errs.New(errs.Invalid, "A value is longer or larger than can be kept.").Because(err)
 		case pg.Code == "57014" && ctx.Err() == nil:
 			return errs.New(errs.Timeout, "That took too long. Try again.").Because(err)
 		}

@@ -74,7 +74,7 @@ func TestErrorsThatAreNotOurFault(t *testing.T) {
 	db, ctx := pgtest.DB(t, pets), within(t, time.Minute)
 	for code, kind := range map[string]errs.Kind{
 		"40P01": errs.Unavailable, "40001": errs.Unavailable, "55P03": errs.Unavailable, "53100": errs.Unavailable, "53200": errs.Unavailable,
-		"53300": errs.Unavailable, "25006": errs.Unavailable, "22021": errs.Invalid, "22P05": errs.Invalid, "23505": errs.Internal,
+		"53300": errs.Unavailable, "25006": errs.Unavailable, "22021": errs.Invalid, "22P05": errs.Invalid, "22001": errs.Invalid, "22003": errs.Invalid, "22008": errs.Invalid, "54000": errs.Invalid, "23505": errs.Internal,
 	} {
 		raise := "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '" + code + "'; END $$"
 		if _, err := db.Exec(ctx, raise); errs.KindOf(err) != kind {
