@@ -154,6 +154,7 @@ func (s *Service) later(d delivery, err error) outcome {
 // settle keeps what became of a try, also when ctx ended after the server's answer: a mail that was taken must not go out again.
 // It does nothing when somebody else has claimed the delivery meanwhile.
 func (s *Service) settle(ctx context.Context, d delivery, o outcome, began time.Time) error {
+	stopping := errors.Is(ctx.Err(), context.Canceled)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	now := s.now()
@@ -167,6 +168,9 @@ func (s *Service) settle(ctx context.Context, d delivery, o outcome, began time.
 		changes = append(changes, docdb.Unset("reason"))
 	}
 	switch {
+	case o.again && stopping:
+		// The try was cut off by us: it is the next start's first.
+		changes = append(changes, docdb.Set("nextTryAt", now))
 	case o.again:
 		changes = append(changes, docdb.Set("nextTryAt", now.Add(gap(d.Attempts))))
 	case o.until != nil:
@@ -183,7 +187,7 @@ func (s *Service) settle(ctx context.Context, d delivery, o outcome, began time.
 		label = "retried"
 	}
 	s.mails.WithLabelValues(label).Inc()
-	if o.again || o.status == failed {
+	if o.again && !stopping || o.status == failed {
 		s.log.WarnContext(ctx, "A mail was not sent.", "delivery", d.ID, "event", d.Type, "attempts", d.Attempts, "again", o.again, "error", o.reason)
 	}
 	return err
