@@ -42,7 +42,7 @@ func (d *doors) open(name string, port int) (*door, error) { return d.openAt(d.h
 
 func (d *doors) openAt(host, name string, port int) (*door, error) {
 	if port < 0 || port > 65535 {
-		return nil, usageError{fmt.Errorf("--port-base takes %s to port %d, which does not exist; the highest is 65535, so choose a base such as 10000", name, port)}
+		return nil, usageError{fmt.Errorf("port %d, where %s is to listen, does not exist; the highest is 65535: choose a --port-base such as 10000", port, name)}
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	switch {

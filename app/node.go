@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -244,6 +245,9 @@ func migrate(ctx context.Context, c Config, entries []entry, log *slog.Logger) e
 
 // databaseProblem is a sentence for what the server says to a wrong address.
 func databaseProblem(err error) error {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
+		return errors.New("DATABASE_URL is not the address of a database; it looks like postgres://user:password@host:5432/name")
+	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return fmt.Errorf("bring the database up to date: %w", err)
@@ -259,16 +263,15 @@ func databaseProblem(err error) error {
 	return fmt.Errorf("bring the database up to date: %w", err)
 }
 
-// shortCause is the innermost reason, without what each layer adds.
+// shortCause is the reason alone, without what each layer adds and each attempt repeats.
 func shortCause(err error) error {
-	for {
-		switch inner := errors.Unwrap(err); {
-		case inner != nil:
-			err = inner
-		default:
-			return err
-		}
+	if dial, ok := errors.AsType[*net.OpError](err); ok {
+		return dial
 	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return errors.New(pg.Message)
+	}
+	return err
 }
 
 func (n *node) ready(ready bool) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tulifo/platform/clock"
+	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/services/auth"
@@ -56,6 +58,7 @@ func (e *environ) installation(ctx context.Context, log *slog.Logger) (leave fun
 	if err != nil {
 		return nil, err
 	}
+	e.vars["TULIFO_DATA"] = d.dir
 	if r, ok := d.found(); ok {
 		e.vars["DATABASE_URL"], e.vars["DATABASE_DIRECT_URL"] = r.DatabaseURL, ""
 	} else {
@@ -83,15 +86,15 @@ func (e *environ) installation(ctx context.Context, log *slog.Logger) (leave fun
 		leave()
 		return nil, err
 	}
-	e.complete()
+	complete(e.vars)
 	return leave, nil
 }
 
 // complete sets what services ask for and no command uses.
-func (e *environ) complete() {
+func complete(vars map[string]string) {
 	for name, value := range map[string]string{"PUBLIC_URL": "http://localhost:" + strconv.Itoa(gatewayPort), "SMTP_HOST": loopback} {
-		if e.vars[name] == "" {
-			e.vars[name] = value
+		if vars[name] == "" {
+			vars[name] = value
 		}
 	}
 }
@@ -192,22 +195,40 @@ func (e *environ) events() *cobra.Command {
 
 func (e *environ) openapi() *cobra.Command {
 	return &cobra.Command{Use: "openapi SERVICE", Short: "Print a service's OpenAPI document", Args: oneService, RunE: func(c *cobra.Command, args []string) error {
-		// The document depends on the code alone: nothing is asked for and nothing is kept.
-		for _, g := range generated {
-			e.vars[g.name] = g.prefix + strings.Repeat("x", 32)
+		show := func(_ context.Context, n *node) error {
+			enc := json.NewEncoder(e.out)
+			enc.SetIndent("", "  ")
+			return enc.Encode(n.rooms[0].router.Spec())
 		}
-		e.complete()
-		conf, err := readConfig(e.vars)
-		if err != nil {
-			return err
+		err := e.imagine(c.Context(), args, show)
+		// A service that opens its documents when it is built needs an installation.
+		if errs.KindOf(err) == errs.Unavailable {
+			err = e.within(c.Context(), args, show)
 		}
-		n, err := newNode(c.Context(), conf, e.logger("warn"), nodeOptions{names: args, clock: clock.System, poolMax: 1, offline: true})
-		if err != nil {
-			return err
-		}
-		defer n.close()
-		enc := json.NewEncoder(e.out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(n.rooms[0].router.Spec())
+		return err
 	}}
+}
+
+// imagine runs fn with a node that has no database, and leaves nothing behind.
+func (e *environ) imagine(ctx context.Context, names []string, fn func(context.Context, *node) error) error {
+	dir, err := os.MkdirTemp("", "tulifo-openapi-")
+	if err != nil {
+		return fmt.Errorf("temporary directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	vars := map[string]string{"TULIFO_DATA": dir, "DATABASE_URL": "postgres://" + net.JoinHostPort(loopback, "1") + "/none"}
+	for _, g := range generated {
+		vars[g.name] = g.prefix + strings.Repeat("x", 32)
+	}
+	complete(vars)
+	c, err := readConfig(vars)
+	if err != nil {
+		return err
+	}
+	n, err := newNode(ctx, c, e.logger("warn"), nodeOptions{names: names, clock: clock.System, poolMax: 1, offline: true})
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	return fn(ctx, n)
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -138,6 +139,40 @@ func folder(t *testing.T) string {
 	return dir
 }
 
+// nobody is the ordinary user that tests run as beside root.
+const nobody = 65534
+
+var bases atomic.Int64
+
+// portBase is a base of ports that no other test of this process has, below those that the system gives to clients.
+func portBase(t *testing.T) int {
+	t.Helper()
+	for range 200 {
+		base := 13000 + (os.Getpid()%70*100+int(bases.Add(1))*50)%7500
+		free := true
+		for _, p := range append([]int{gatewayPort, adminPort, secureGatewayPort, secureAdminPort, smtpPort, inboxPort, stripePort}, servicePorts()...) {
+			l, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(p+base)))
+			if err != nil {
+				free = false
+				break
+			}
+			l.Close()
+		}
+		if free {
+			return base
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+func servicePorts() (ports []int) {
+	for _, e := range services {
+		ports = append(ports, e.port)
+	}
+	return ports
+}
+
 // installation is a data directory with tulifo up on it, and the ports it gets.
 type installation struct {
 	dir  string
@@ -148,7 +183,7 @@ type installation struct {
 }
 
 func newInstallation(t *testing.T, extra ...string) *installation {
-	return &installation{dir: filepath.Join(folder(t), "data"), base: freeBase(t), env: bare(t, append(extra, "GATEWAY_OVERLAY="+overlay(t))...)}
+	return &installation{dir: filepath.Join(folder(t), "data"), base: portBase(t), env: bare(t, append(extra, "GATEWAY_OVERLAY="+overlay(t))...)}
 }
 
 // up starts it and waits until it says that it runs.

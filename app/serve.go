@@ -51,6 +51,9 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 	if environment["HOST"] == "" {
 		environment["HOST"] = "0.0.0.0"
 	}
+	if dir != "" {
+		environment["TULIFO_DATA"] = dir
+	}
 	c, err := readConfig(environment)
 	if err != nil {
 		return err

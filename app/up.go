@@ -14,6 +14,7 @@ import (
 	"tulifo/platform/mail"
 	"tulifo/platform/postgres"
 	"tulifo/platform/stripesim"
+	"tulifo/platform/token"
 )
 
 const (
@@ -146,6 +147,7 @@ func newMachine(ctx context.Context, o upOptions, environment map[string]string,
 		return nil, err
 	}
 	environment["TULIFO_DATA"] = m.data.dir
+	environment["TULIFO_DATA"] = m.data.dir
 	if m.unlock, err = m.data.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -157,8 +159,23 @@ func newMachine(ctx context.Context, o upOptions, environment map[string]string,
 	return m, nil
 }
 
-// furnish starts the stores that the environment does not name, and has the environment name them.
+// furnish starts the stores that the environment does not name, and has the environment name them. What is quick to refuse comes first.
 func (m *machine) furnish(ctx context.Context, environment map[string]string) (err error) {
+	if err = m.data.secrets(environment); err != nil {
+		return err
+	}
+	if m.simulated {
+		environment["STRIPE_API_URL"] = "http://" + net.JoinHostPort(loopback, strconv.Itoa(stripePort+m.c.PortBase))
+	}
+	if m.ownInbox {
+		environment["SMTP_HOST"], environment["SMTP_PORT"], environment["SMTP_TLS"] = loopback, strconv.Itoa(smtpPort+m.c.PortBase), "off"
+	}
+	if err = m.read(environment); err != nil {
+		return err
+	}
+	if _, err = token.NewKeys(m.c.Token); err != nil {
+		return err
+	}
 	if err = m.open(); err != nil {
 		return err
 	}
@@ -169,22 +186,10 @@ func (m *machine) furnish(ctx context.Context, environment map[string]string) (e
 		environment["DATABASE_URL"] = m.postgres.URL(embeddedDatabase)
 		// A pooler's settings are another database's.
 		environment["DATABASE_DIRECT_URL"], environment["DATABASE_POOLED"] = "", "false"
+		if err = m.read(environment); err != nil {
+			return err
+		}
 	}
-	if err = m.data.secrets(environment); err != nil {
-		return err
-	}
-	if m.simulated {
-		environment["STRIPE_API_URL"] = "http://" + net.JoinHostPort(loopback, strconv.Itoa(stripePort+m.c.PortBase))
-	}
-	if m.ownInbox {
-		environment["SMTP_HOST"], environment["SMTP_PORT"], environment["SMTP_TLS"] = loopback, strconv.Itoa(smtpPort+m.c.PortBase), "off"
-	}
-	c, err := readConfig(environment)
-	if err != nil {
-		return err
-	}
-	c.SingleNode, c.PortBase = m.c.SingleNode, m.c.PortBase
-	m.c = c
 	if m.simulated {
 		if err = m.simulate(); err != nil {
 			return err
@@ -193,6 +198,14 @@ func (m *machine) furnish(ctx context.Context, environment map[string]string) (e
 	if m.ownInbox {
 		m.inbox, err = mail.NewInbox(m.data.path("inbox"), m.log)
 	}
+	return err
+}
+
+// read takes the environment as it is now.
+func (m *machine) read(environment map[string]string) error {
+	c, err := readConfig(environment)
+	c.SingleNode, c.PortBase = m.c.SingleNode, m.c.PortBase
+	m.c = c
 	return err
 }
 

@@ -96,7 +96,7 @@ func (in *Inbox) ServeSMTP(ctx context.Context, l net.Listener) error {
 	s.EnableSMTPUTF8 = true
 	s.ReadTimeout = time.Minute
 	s.WriteTimeout = time.Minute
-	s.ErrorLog = slog.NewLogLogger(in.log.Handler(), slog.LevelWarn)
+	s.ErrorLog = slog.NewLogLogger(in.log.Handler(), slog.LevelDebug) // clients that break off
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

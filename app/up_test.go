@@ -1,0 +1,203 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The life of an installation: made, stopped by either signal, started again; each time without a word of complaint.
+func TestUpFromNothingAndAgain(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	began := time.Now()
+	i.up(t)
+	t.Logf("the first start took %v", time.Since(began))
+	i.register(t, "ada@example.com")
+	for _, want := range []string{i.at(gatewayPort)[len("http://127.0.0.1"):] + "/docs", "Inbox", "Stripe simulator", i.dir} {
+		if !strings.Contains(i.out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, i.out.String())
+		}
+	}
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		began = time.Now()
+		i.stop(t, s)
+		t.Logf("%v took %v", s, time.Since(began))
+		if i.postmaster() != 0 {
+			t.Error("Postgres lives on")
+		}
+		began = time.Now()
+		i.up(t)
+		t.Logf("the next start took %v", time.Since(began))
+		i.mustLogin(t, "ada@example.com", processPassword)
+	}
+	i.stop(t, syscall.SIGINT)
+}
+
+// An interrupt in the middle of the first start is obeyed, and the next start begins anew.
+func TestUpInterruptedWhileItStarts(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	i.launch(t)
+	soon(t, "initdb", 30*time.Second, func() bool {
+		_, err := os.Stat(i.dir + "/postgres.new")
+		return err == nil
+	})
+	i.stop(t, syscall.SIGINT)
+	if out := i.out.String(); !strings.Contains(out, "Stopped before everything ran.") {
+		t.Errorf("said %q", out)
+	}
+	i.up(t)
+	i.stop(t, syscall.SIGINT)
+}
+
+// hang opens a request at the gateway that does not end by itself.
+func (i *installation) hang(t *testing.T) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", net.JoinHostPort(loopback, strconv.Itoa(gatewayPort+i.base)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	fmt.Fprintf(c, "POST /api/auth/register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
+	return c
+}
+
+// A request that has begun is waited for; a second signal ends the wait at once, and Postgres with it.
+func TestUpStopsAtOnceOnASecondSignal(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	i.up(t)
+	before := i.requests(t)
+	i.hang(t)
+	soon(t, "the request to arrive", 10*time.Second, func() bool { return i.requests(t) > before })
+	postmaster := i.postmaster()
+	i.signal(t, syscall.SIGINT)
+	soon(t, "the stop to begin", 10*time.Second, func() bool { return strings.Contains(i.out.String(), "Stopping") })
+	soon(t, "the gateway to refuse connections", 10*time.Second, func() bool {
+		_, _, err := ask("GET", i.at(gatewayPort)+"/readyz", "", nil, nil)
+		return err != nil
+	})
+	i.signal(t, syscall.SIGINT)
+	if code := i.exit(t, 3*time.Second); code != 1 {
+		t.Errorf("code %d", code)
+	}
+	soon(t, "the end of Postgres", 10*time.Second, func() bool { return !alive(postmaster) })
+	i.up(t)
+	i.stop(t, syscall.SIGTERM)
+}
+
+// requests is the number of connections that the gateway's process has accepted, by its open files.
+func (i *installation) requests(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", i.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// What was acknowledged outlives the process that acknowledged it; Postgres ends with it, and the next start has nothing to mend by hand.
+func TestUpKilled(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	i.up(t)
+	for n := range 3 {
+		email := fmt.Sprintf("ada%d@example.com", n)
+		i.register(t, email)
+		postmaster := i.postmaster()
+		i.signal(t, syscall.SIGKILL)
+		i.exit(t, 5*time.Second)
+		if n == 0 {
+			soon(t, "the end of Postgres", 10*time.Second, func() bool { return !alive(postmaster) })
+		}
+		// In the other rounds the next start meets a Postgres that is still ending.
+		i.up(t)
+		i.mustLogin(t, email, processPassword)
+		i.quiet(t)
+	}
+	i.stop(t, syscall.SIGTERM)
+}
+
+// As root, Postgres runs as another user; an ordinary user runs everything as himself.
+func TestUpAsAnOrdinaryUser(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	if os.Getuid() == 0 {
+		home := folder(t)
+		if err := os.Chown(home, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		limits := home + "/limits.yml"
+		raw, err := os.ReadFile(overlay(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(limits, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		i.dir, i.attr = home+"/.local/share/tulifo", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		i.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "AUTH_BCRYPT_COST=4", "GATEWAY_OVERLAY=" + limits}
+	}
+	for range 2 {
+		i.up(t)
+		if fi, err := os.Stat(i.dir + "/postgres"); err != nil || i.attr != nil && fi.Sys().(*syscall.Stat_t).Uid != i.attr.Credential.Uid {
+			t.Errorf("whose data is it: %v %v", fi, err)
+		}
+		i.stop(t, syscall.SIGINT)
+	}
+}
+
+// A machine without Postgres gets the pinned one through npm, once, with a bar that reaches its end.
+func TestUpFetchesPostgres(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	i.env = append(i.env, "TULIFO_POSTGRES_BIN="+folder(t)+"/postgres")
+	i.launch(t)
+	soon(t, "the platform to run", 5*time.Minute, func() bool {
+		select {
+		case <-i.ended:
+			t.Fatalf("up ended with code %d", i.cmd.ProcessState.ExitCode())
+		default:
+		}
+		return strings.Contains(i.out.String(), "Tulifo runs")
+	})
+	if out := i.out.String(); !strings.Contains(out, "Fetching Postgres [##############################] 100 %\n") {
+		t.Errorf("the bar does not reach its end:\n%q", out)
+	}
+	i.register(t, "ada@example.com")
+	i.stop(t, syscall.SIGTERM)
+	i.up(t)
+	if out := i.out.String(); strings.Contains(out, "Fetching") {
+		t.Error("fetched again")
+	}
+	i.mustLogin(t, "ada@example.com", processPassword)
+	i.stop(t, syscall.SIGTERM)
+}
+
+// While it starts, every port answers 503 and when to come back.
+func TestUpAnswersWhileItStarts(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	i.launch(t)
+	for _, path := range []string{"/readyz", "/health", "/api/auth/me"} {
+		soon(t, "an answer at "+path, 30*time.Second, func() bool {
+			status, header, err := ask("GET", i.at(gatewayPort)+path, "", nil, nil)
+			if err != nil {
+				return false
+			}
+			if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+				t.Errorf("%s while starting: %d, Retry-After %q", path, status, header.Get("Retry-After"))
+			}
+			return true
+		})
+	}
+	i.running(t)
+	i.stop(t, syscall.SIGINT)
+}
