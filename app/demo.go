@@ -25,19 +25,24 @@ import (
 )
 
 const (
-	// demoPast is how long before now a demo's business begins.
-	demoPast    = 60 * 24 * time.Hour
-	demoStride  = 5 * 24 * time.Hour
-	demoWorkers = 200
-	demoClients = 60
-	demoDeals   = 36 // bookings a stride
-	demoStars   = 12 // workers who get two thirds of them
+	demoStride = 5 * 24 * time.Hour
 )
+
+// demoSize is how much life a demo has.
+type demoSize struct {
+	past             time.Duration // how long before now its business begins
+	workers, clients int
+	deals            int // that are tried in a stride
+	stars            int // workers who get two thirds of them
+}
+
+var demoFull = demoSize{past: 60 * 24 * time.Hour, workers: 200, clients: 60, deals: 36, stars: 12}
 
 // demo fills an empty platform with the life of two months: people, calendars, bookings in every state, money, reviews. All of it goes
 // through the services' own routes, on a business clock that runs from the past to now. One seed makes one story, names and prices alike;
 // ids differ.
 type demo struct {
+	demoSize
 	m       *machine
 	clock   *clock.Virtual
 	r       *mathrand.Rand
@@ -66,11 +71,11 @@ type appointment struct {
 }
 
 // seed runs the demo. It refuses a platform that has users, and money that is real.
-func (m *machine) seed(ctx context.Context, past *clock.Virtual, seed uint64) error {
+func (m *machine) seed(ctx context.Context, past *clock.Virtual, seed uint64, size demoSize) error {
 	if m.stripe == nil {
 		return errors.New("--demo pays with test cards and is refused with a Stripe key in the environment")
 	}
-	d := &demo{m: m, clock: past, r: mathrand.New(mathrand.NewPCG(seed, 60)), http: &http.Client{Timeout: 30 * time.Second}, counts: map[string]int{}}
+	d := &demo{demoSize: size, m: m, clock: past, r: mathrand.New(mathrand.NewPCG(seed, 60)), http: &http.Client{Timeout: 30 * time.Second}, counts: map[string]int{}}
 	began := time.Now()
 	password, err := d.people(ctx)
 	if err != nil {
@@ -105,11 +110,11 @@ func (d *demo) people(ctx context.Context) (password string, err error) {
 	}
 	order := demoOrder(d.r)
 	var accounts []auth.SeedUser
-	for n := range demoWorkers + demoClients {
+	for n := range d.demoSize.workers + d.demoSize.clients {
 		p := demoPerson{id: uuid.Must(uuid.NewV7()), name: demoName(order, n), role: "worker", trade: d.r.IntN(len(demoTrades)), place: n % len(demoPlaces)}
 		email := demoEmail("worker", n)
-		if n >= demoWorkers {
-			p.role, email = "client", demoEmail("client", n-demoWorkers)
+		if n >= d.demoSize.workers {
+			p.role, email = "client", demoEmail("client", n-d.demoSize.workers)
 			d.clients = append(d.clients, p)
 		} else {
 			d.workers = append(d.workers, p)
@@ -127,7 +132,7 @@ func (d *demo) people(ctx context.Context) (password string, err error) {
 		if err := d.introduce(ctx, &d.workers[i]); err != nil {
 			return "", err
 		}
-		bar(int64(i+1), demoWorkers)
+		bar(int64(i+1), int64(len(d.workers)))
 	}
 	for i := range d.clients {
 		if err := d.profile(ctx, &d.clients[i], "We book people who know their trade."); err != nil {
@@ -177,27 +182,35 @@ func (d *demo) introduce(ctx context.Context, p *demoPerson) error {
 	}, http.StatusOK, nil)
 }
 
-// live walks from the past to now in strides: people book, answer and pay at its beginning, and then its days go by.
+// demoEve is how long before now people trade last: what they leave unanswered and unpaid then is still open now.
+const demoEve = 20 * time.Hour
+
+// live walks from the past to now in strides: people book, answer and pay at the beginning of each, and then its days go by.
 func (d *demo) live(ctx context.Context) error {
-	end := time.Now()
+	began := d.clock.Now()
+	end := began.Add(d.past)
+	eve := end.Add(-demoEve)
 	bar := progress(d.m.out, "Business")
-	for at := d.clock.Now(); ; {
-		last := !at.Add(demoStride).Before(end)
-		if err := d.trade(ctx, last); err != nil {
+	for at := began; at.Before(eve); {
+		if err := d.trade(ctx, false); err != nil {
 			return err
 		}
-		at = at.Add(demoStride)
-		if last {
-			at = end
+		if at = at.Add(demoStride); at.After(eve) {
+			at = eve
 		}
 		if err := d.pass(ctx, at); err != nil {
 			return err
 		}
-		bar(int64(demoPast-end.Sub(at)), int64(demoPast))
-		if last {
-			return d.settle(ctx)
-		}
+		bar(int64(at.Sub(began)), int64(d.past))
 	}
+	if err := d.trade(ctx, true); err != nil {
+		return err
+	}
+	if err := d.pass(ctx, end); err != nil {
+		return err
+	}
+	bar(1, 1)
+	return d.settle(ctx)
 }
 
 // pass lets the days go by until to, with every appointment kept at its time.

@@ -61,7 +61,7 @@ func (d *demo) fate() fate {
 // trade has clients book, workers answer and clients pay, and puts what follows on the agenda.
 func (d *demo) trade(ctx context.Context, last bool) error {
 	var deals []*deal
-	count := demoDeals
+	count := d.deals
 	if last {
 		count *= 2 // so that the demo ends with a full calendar ahead
 	}
@@ -109,7 +109,7 @@ func (d *demo) trade(ctx context.Context, last bool) error {
 func (d *demo) book(ctx context.Context, last bool) (*deal, error) {
 	x := &deal{worker: &d.workers[d.r.IntN(len(d.workers))], client: &d.clients[d.r.IntN(len(d.clients))], fate: d.fate()}
 	if d.r.IntN(3) > 0 {
-		x.worker = &d.workers[d.r.IntN(demoStars)] // some are in demand, so that there are ratings and badges to see
+		x.worker = &d.workers[d.r.IntN(d.stars)] // some are in demand, so that there are ratings and badges to see
 	}
 	minutes := []int{60, 60, 90, 120}[d.r.IntN(4)]
 	now := d.clock.Now()
@@ -232,7 +232,7 @@ func (d *demo) release(ctx context.Context, x *deal) error {
 // review has both sides, one or none write about it a day later.
 func (d *demo) review(x *deal) {
 	ratings := []int{5, 5, 5, 5, 5, 4, 4, 3}
-	if slices.IndexFunc(d.workers, func(w demoPerson) bool { return w.id == x.worker.id }) < demoStars/4 {
+	if slices.IndexFunc(d.workers, func(w demoPerson) bool { return w.id == x.worker.id }) < d.stars/4 {
 		ratings = []int{5}
 	}
 	write := func(p *demoPerson) func(context.Context) error {

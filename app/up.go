@@ -84,7 +84,7 @@ func upUntil(ctx context.Context, o upOptions, environment map[string]string, ou
 	}
 	var past *clock.Virtual
 	if o.demo {
-		past = clock.NewVirtual(time.Now().Add(-demoPast))
+		past = clock.NewVirtual(time.Now().Add(-demoFull.past))
 		business = past
 	}
 	if m.node, err = newNode(ctx, m.c, log, nodeOptions{names: append(serviceNames(), "gateway"), clock: business, poolMax: 6}); err != nil {
@@ -108,7 +108,7 @@ func upUntil(ctx context.Context, o upOptions, environment map[string]string, ou
 	m.serve()
 	m.node.ready(true)
 	if past != nil {
-		if err := m.seed(ctx, past, o.seed); err != nil {
+		if err := m.seed(ctx, past, o.seed, demoFull); err != nil {
 			return err
 		}
 		past.Follow()
