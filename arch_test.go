@@ -209,3 +209,29 @@ func TestNothingUnfinishedSkippedOrSleeping(t *testing.T) {
 		}
 	}
 }
+
+// Every module that the program requires directly has its licence noted and its place argued for.
+func TestDependenciesAreNoted(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	notice, err := os.ReadFile("NOTICE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := 0
+	for _, line := range strings.Split(string(mod), "\n") {
+		path, _, ok := strings.Cut(strings.TrimSpace(line), " v")
+		if !ok || strings.Contains(line, "// indirect") || strings.HasPrefix(line, "go ") {
+			continue
+		}
+		direct++
+		if !strings.Contains(string(notice), path) {
+			t.Errorf("%s is not in NOTICE", path)
+		}
+	}
+	if direct < 10 {
+		t.Fatalf("only %d direct dependencies were found", direct)
+	}
+}
