@@ -198,3 +198,18 @@ func TestTextThatCannotBeKept(t *testing.T) {
 		t.Errorf("%d notes", n)
 	}
 }
+
+func TestOnceIsNotForStrangersOrSecrets(t *testing.T) {
+	for what, opts := range map[string][]api.Option{"strangers": {api.Public, api.Once}, "secrets": {api.Anyone, api.Secret, api.Once}} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("an operation for %s was registered", what)
+				}
+			}()
+			apitest.New(t, apitest.Options{Register: func(r *api.Router) {
+				api.Post(r, "/open", func(context.Context, *struct{}) (thing, error) { return thing{}, nil }, opts...)
+			}})
+		}()
+	}
+}

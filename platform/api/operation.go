@@ -45,7 +45,8 @@ func Public(o *operation) { o.public = true }
 // Created answers 201.
 func Created(o *operation) { o.status = http.StatusCreated }
 
-// Once honours the Idempotency-Key header: see once.go.
+// Once honours the Idempotency-Key header: see once.go. It goes neither with Public nor with Secret. The handler's transaction commits after the
+// handler has returned, so what it left for COMMIT with Later has to be sure to succeed.
 func Once(o *operation) { o.once = true }
 
 // Secret marks an answer that carries tokens or secrets: it is not to be stored anywhere.
