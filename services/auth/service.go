@@ -27,7 +27,6 @@ import (
 
 	"tulifo/platform/audit"
 	"tulifo/platform/clock"
-	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
@@ -86,9 +85,6 @@ func sum(key []byte, parts ...[]byte) []byte {
 
 // now is system time as Postgres keeps it.
 func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
-
-// Subscribe names what the service listens to: nothing, since accounts depend on nobody else's facts.
-func (s *Service) Subscribe(*outbox.Inbox) {}
 
 // Run sweeps what is long over, every hour, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {

@@ -92,6 +92,11 @@ func setPassword(ctx context.Context, tx postgres.Tx, id uuid.UUID, hash string,
 	return err
 }
 
+// setName takes over, with COMMIT, a name of that version, unless a newer one is here.
+func setName(tx postgres.Tx, id uuid.UUID, name string, version int64, at time.Time) {
+	tx.Later(`UPDATE users SET name = $2, name_version = $3, updated_at = $4 WHERE id = $1 AND name_version < $3`, id, name, version, at)
+}
+
 // verifyEmail answers whether the address was verified before. NotFound: it is not the user's any more.
 func verifyEmail(ctx context.Context, tx postgres.Tx, id uuid.UUID, email string, at time.Time) (was bool, err error) {
 	return postgres.One[bool](ctx, tx, `
