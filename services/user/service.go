@@ -20,7 +20,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tulifo/platform/audit"
 	"tulifo/platform/blob"
 	"tulifo/platform/clock"
 	"tulifo/platform/kv"
@@ -56,19 +55,8 @@ func New(db *postgres.DB, c clock.Clock, peers *peer.Directory, pictures blob.St
 	return &Service{db: db, clock: c, peers: peers, pictures: pictures, counts: counts, drawing: make(chan struct{}, 1), gauge: newActiveGauge(db)}
 }
 
-// Run seals the audit log and sweeps pictures that nobody shows any more, until ctx ends.
+// Run sweeps pictures that nobody shows any more, every hour, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		s.sweepHourly(ctx)
-	}()
-	err := audit.Seal(ctx, s.db, slog.Default())
-	<-swept
-	return err
-}
-
-func (s *Service) sweepHourly(ctx context.Context) {
 	hour := time.NewTicker(time.Hour)
 	defer hour.Stop()
 	for {
@@ -77,7 +65,7 @@ func (s *Service) sweepHourly(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-hour.C:
 		}
 	}
