@@ -22,7 +22,7 @@ $(BIN): go.mod go.sum $(SOURCES)
 	@go build -trimpath -o $(BIN) ./cmd/tulifo
 
 test: ## set up and run all tests, with the race detector, on a real Postgres
-	@tools/need go postgres
+	@tools/need go cc npm postgres
 	@tools/test
 
 check: test checks ## the only gate: all tests, and all that checks does
