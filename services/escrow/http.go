@@ -18,7 +18,7 @@ import (
 func (s *Service) Routes(r *api.Router) {
 	const one = "/api/v1/escrow/{id}"
 	api.List(r, "/api/v1/escrow", s.getList, api.For(token.Client, token.Worker, token.Admin, token.Service), api.Summary("The caller's escrow accounts, newest first; all of them for an admin."))
-	api.Post(r, "/api/v1/escrow", s.create, api.For(token.Client, token.Worker), api.Created, api.Once, api.Summary("The escrow account of a completed payment, made if it is not there yet."))
+	api.Post(r, "/api/v1/escrow", s.create, api.For(token.Client, token.Worker, token.Service), api.Created, api.Once, api.Summary("The escrow account of a completed payment, made if it is not there yet."))
 	api.Get(r, one, s.get, api.For(token.Client, token.Worker, token.Admin, token.Service), api.Summary("One escrow account, with every movement of its money."))
 	api.Post(r, one+"/release", s.release, api.For(token.Client, token.Admin, token.Service), api.Once, api.Summary("Release what remains to the worker, or a part of it."))
 	api.Post(r, one+"/freeze", s.freeze, api.For(token.Admin, token.Service), api.Once, api.Summary("Let nothing move until somebody decides."))

@@ -39,28 +39,27 @@ func (s *Service) onBookingRescheduled(_ context.Context, tx postgres.Tx, e even
 }
 
 func (s *Service) onBookingCompleted(_ context.Context, tx postgres.Tx, e event.BookingCompleted) error {
-	tx.Later(`UPDATE payments SET release_at = $2, blocked = CASE WHEN blocked IN ('no_show', 'no_show_contested') THEN '' ELSE blocked END WHERE booking_id = $1`,
-		e.BookingID, e.ReleaseAt)
+	tx.Later(`UPDATE payments SET release_at = $2, blocked = '' WHERE booking_id = $1`, e.BookingID, e.ReleaseAt)
 	return nil
 }
 
 func (s *Service) onBookingNoShow(_ context.Context, tx postgres.Tx, e event.BookingNoShow) error {
-	tx.Later(`UPDATE payments SET release_at = $2, blocked = 'no_show' WHERE booking_id = $1 AND blocked <> 'frozen'`, e.BookingID, e.SettleAt)
+	tx.Later(`UPDATE payments SET release_at = $2, blocked = 'no_show', absent = $3 WHERE booking_id = $1`, e.BookingID, e.SettleAt, e.Absent)
 	return nil
 }
 
 func (s *Service) onNoShowContested(_ context.Context, tx postgres.Tx, e event.BookingNoShowContested) error {
-	tx.Later(`UPDATE payments SET release_at = NULL, blocked = 'no_show_contested' WHERE booking_id = $1 AND blocked <> 'frozen'`, e.BookingID)
+	tx.Later(`UPDATE payments SET release_at = NULL, blocked = 'no_show_contested' WHERE booking_id = $1`, e.BookingID)
 	return nil
 }
 
 func (s *Service) onEscrowFrozen(_ context.Context, tx postgres.Tx, e event.EscrowFrozen) error {
-	tx.Later(`UPDATE payments SET blocked = 'frozen' WHERE booking_id = $1`, e.BookingID)
+	tx.Later(`UPDATE payments SET frozen = true WHERE booking_id = $1`, e.BookingID)
 	return nil
 }
 
 func (s *Service) onEscrowUnfrozen(_ context.Context, tx postgres.Tx, e event.EscrowUnfrozen) error {
-	tx.Later(`UPDATE payments SET blocked = '' WHERE booking_id = $1 AND blocked = 'frozen'`, e.BookingID)
+	tx.Later(`UPDATE payments SET frozen = false WHERE booking_id = $1`, e.BookingID)
 	return nil
 }
 

@@ -59,7 +59,9 @@ type payment struct {
 	ClientOwes     int64 // of what was taken back
 	EndsAt         time.Time
 	ReleaseAt      *time.Time
-	Blocked        string
+	Blocked        string // no_show or no_show_contested
+	Absent         string // client or worker, of a no-show
+	Frozen         bool   // escrow lets nothing move
 	Failure        string
 	FailedEvent    string // the rail's time and id of the event that Failure is of
 	Review         string

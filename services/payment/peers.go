@@ -74,16 +74,20 @@ func first(s []string) string {
 	return s[0]
 }
 
-// askEscrow asks escrow for the account of a booking.
-func (s *Service) askEscrow(ctx context.Context, booking uuid.UUID) (uuid.UUID, error) {
-	accounts, err := peer.Get[[]struct {
-		ID uuid.UUID `json:"id"`
-	}](ctx, s.peers.To("escrow"), "/api/v1/escrow?bookingId="+booking.String())
+// escrowAccount is what escrow answers about an account, as far as it matters here.
+type escrowAccount struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// askEscrow asks escrow for the account of a payment that has arrived, and has it make the account when the word of that is still on its way.
+func (s *Service) askEscrow(ctx context.Context, p payment) (uuid.UUID, error) {
+	accounts, err := peer.Get[[]escrowAccount](ctx, s.peers.To("escrow"), "/api/v1/escrow?bookingId="+p.BookingID.String())
 	if err != nil {
 		return uuid.Nil, err
 	}
-	if len(accounts) == 0 {
-		return uuid.Nil, errs.Coded(errs.Conflict, "not_held_yet", "The money has not reached escrow yet. Try again in a moment.")
+	if len(accounts) > 0 {
+		return accounts[0].ID, nil
 	}
-	return accounts[0].ID, nil
+	made, err := peer.Post[escrowAccount](ctx, s.peers.To("escrow"), "/api/v1/escrow", "", map[string]any{"paymentId": p.ID})
+	return made.ID, err
 }

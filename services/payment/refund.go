@@ -167,11 +167,12 @@ func (s *Service) Refund(ctx context.Context, by token.Caller, id uuid.UUID, amo
 		switch {
 		case errors.Is(err, money.ErrDigits):
 			return Payment{}, errs.Field("amount", err.Error())
-		case err != nil || a.Minor <= 0 || a.Minor > p.Amount-p.Refunded:
-			return Payment{}, errs.Field("amount", "must be above 0 and at most what is left of the payment")
+		case err != nil || a.Minor <= 0 || a.Minor > p.Amount:
+			// What is left is for escrow to say, which knows whether this was ordered before.
+			return Payment{}, errs.Field("amount", "must be above 0 and at most the payment")
 		}
 	}
-	account, err := s.askEscrow(ctx, p.BookingID)
+	account, err := s.askEscrow(ctx, p)
 	if err != nil {
 		return Payment{}, err
 	}

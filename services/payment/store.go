@@ -10,7 +10,7 @@ import (
 )
 
 const columns = `id, booking_id, client_id, worker_id, title, amount, currency, fee_basis_points, status, pay_by, created_at, completed_at,
-	released, fee_taken, refunded, refund_done, charged_back, client_owes, ends_at, release_at, blocked, failure, failed_event, review,
+	released, fee_taken, refunded, refund_done, charged_back, client_owes, ends_at, release_at, blocked, absent, frozen, failure, failed_event, review,
 	intent_id, intent_no, charge_id, rail_fee, asked_at, next_try_at, attempts`
 
 // insert stores p; false: the booking has a payment already, which then takes p's date to pay by and, until it is paid, p's fee rule.

@@ -81,7 +81,7 @@ type Held struct {
 	Amount        money.Decimal `json:"amount" doc:"what the worker gets of it after the fee, or what the client has paid"`
 	Currency      string        `json:"currency"`
 	BlockedBy     string        `json:"blockedBy" enum:"work_not_done,client_release,no_show,no_show_contested,frozen"`
-	WhoCanUnblock string        `json:"whoCanUnblock" enum:"worker,client,support"`
+	WhoCanUnblock string        `json:"whoCanUnblock" enum:"worker,client,support" doc:"after a no-show, who is said to have been absent and may object"`
 	ETA           *time.Time    `json:"eta" doc:"when it moves by itself; absent when it does not"`
 }
 
@@ -92,10 +92,13 @@ func (p payment) held(role string) Held {
 		h.Amount = money.Of(p.holding().expected(), p.Currency).Decimal()
 	}
 	switch {
-	case p.Blocked == "frozen", p.Blocked == "no_show_contested":
+	case p.Blocked == "no_show_contested":
+		// It stays so when somebody lets go of the account without deciding: nothing moves by itself any more.
 		h.BlockedBy, h.WhoCanUnblock, h.ETA = p.Blocked, token.Support, nil
+	case p.Frozen:
+		h.BlockedBy, h.WhoCanUnblock, h.ETA = "frozen", token.Support, nil
 	case p.Blocked == "no_show":
-		h.BlockedBy, h.WhoCanUnblock = p.Blocked, token.Client
+		h.BlockedBy, h.WhoCanUnblock = p.Blocked, p.Absent
 	case p.ReleaseAt == nil:
 		// Untouched, the booking completes itself a day after its end, and the money follows three days later.
 		eta := p.EndsAt.Add((24 + 72) * time.Hour)
