@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -74,25 +73,10 @@ func validationProblem(requestID string, status int, causes []error) *Problem {
 		if p.Err.Details == nil {
 			p.Err.Details = map[string]string{}
 		}
-		field := strings.TrimPrefix(strings.TrimPrefix(d.ErrorDetail().Location, "body."), "query.")
-		p.Err.Details[strings.TrimPrefix(field, "path.")] = withoutValue(d.ErrorDetail().Message)
+		field, reason := fault(d.ErrorDetail())
+		p.Err.Details[field] = reason
 	}
 	return p
-}
-
-// withoutValue is what huma finds wrong, without what parsers quote of the value behind it.
-func withoutValue(message string) string {
-	for _, quoting := range []string{"json: ", "parsing time", "Time.UnmarshalJSON"} {
-		if strings.HasPrefix(message, quoting) {
-			return "a value is of the wrong kind or size"
-		}
-	}
-	for _, quoting := range []string{"expected string to be RFC", "expected string to be regex", "expected duration", "invalid value", "invalid JSON"} {
-		if strings.HasPrefix(message, quoting) {
-			message, _, _ = strings.Cut(message, ": ")
-		}
-	}
-	return message
 }
 
 func sentence(k errs.Kind) string {

@@ -42,8 +42,8 @@ var channels = []Channel{InApp, Email}
 
 // QuietHours are when no mail comes, by the clock of the reader's zone; they may span midnight.
 type QuietHours struct {
-	Start string `json:"start" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" example:"22:00"`
-	End   string `json:"end" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" example:"07:00"`
+	Start string `json:"start" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" patternDescription:"a time of day, such as 22:00" example:"22:00"`
+	End   string `json:"end" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" patternDescription:"a time of day, such as 22:00" example:"07:00"`
 }
 
 // until is when the quiet hours end that now is in; false when it is in none.

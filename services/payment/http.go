@@ -116,7 +116,7 @@ func (s *Service) listHeld(ctx context.Context, in *api.Paging) (api.Page[Held],
 
 type postPayoutAccountIn struct {
 	Body struct {
-		Country string `json:"country,omitempty" pattern:"^[A-Z]{2}$" default:"US" doc:"ISO 3166-1 alpha-2, where the bank account is"`
+		Country string `json:"country,omitempty" pattern:"^[A-Z]{2}$" patternDescription:"a country, such as US" default:"US" doc:"ISO 3166-1 alpha-2, where the bank account is"`
 	}
 }
 
@@ -142,7 +142,7 @@ func viewPayout(p payout) Payout {
 type postPayoutIn struct {
 	Body struct {
 		Amount   *money.Decimal `json:"amount,omitempty" doc:"default: all there is"`
-		Currency string         `json:"currency,omitempty" pattern:"^[A-Z]{3}$" doc:"needed when the wallet has several"`
+		Currency string         `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"a currency, such as USD" doc:"needed when the wallet has several"`
 	}
 }
 
