@@ -46,21 +46,21 @@ type Calendar struct {
 // WeeklySlot is a window of every week, by the calendar's wall clock. An endTime not after startTime is on the next day.
 type WeeklySlot struct {
 	DayOfWeek   int   `json:"dayOfWeek" minimum:"0" maximum:"6" doc:"0 is Sunday"`
-	StartTime   Clock `json:"startTime" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$"`
-	EndTime     Clock `json:"endTime" pattern:"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"`
+	StartTime   Clock `json:"startTime" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" patternDescription:"a time of day, such as 09:00"`
+	EndTime     Clock `json:"endTime" pattern:"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$" patternDescription:"a time of day, such as 17:30, or 24:00"`
 	IsRecurring *bool `json:"isRecurring,omitempty" doc:"always true"`
 }
 
 // DateSlots are the windows of one date instead of the weekly ones; none closes it.
 type DateSlots struct {
-	Date    string     `json:"date" pattern:"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"`
+	Date    string     `json:"date" pattern:"^[0-9]{4}-[0-9]{2}-[0-9]{2}$" patternDescription:"a date, such as 2026-03-02"`
 	Windows []DaySlots `json:"windows" maxItems:"24"`
 }
 
 // DaySlots is a window of a day.
 type DaySlots struct {
-	StartTime Clock `json:"startTime" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$"`
-	EndTime   Clock `json:"endTime" pattern:"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"`
+	StartTime Clock `json:"startTime" pattern:"^([01][0-9]|2[0-3]):[0-5][0-9]$" patternDescription:"a time of day, such as 09:00"`
+	EndTime   Clock `json:"endTime" pattern:"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$" patternDescription:"a time of day, such as 17:30, or 24:00"`
 }
 
 // CalendarLimit is how much a worker takes on; absent means no limit.
@@ -146,9 +146,9 @@ func (s *Service) getAvailability(ctx context.Context, in *workerIn) (Calendar, 
 }
 
 type availabilityIn struct {
-	Worker  string `path:"id" maxLength:"36" doc:"the worker's id, or me"`
-	IfMatch string `header:"If-Match" maxLength:"40" doc:"the version that was seen"`
-	Body    struct {
+	Worker string `path:"id" maxLength:"36" doc:"the worker's id, or me"`
+	api.IfMatch
+	Body struct {
 		Timezone     *string                     `json:"timezone,omitempty" maxLength:"64"`
 		Weekly       *[]WeeklySlot               `json:"weekly,omitempty" maxItems:"100"`
 		Overrides    *[]DateSlots                `json:"overrides,omitempty" maxItems:"400"`
@@ -168,13 +168,9 @@ func (s *Service) putAvailability(ctx context.Context, in *availabilityIn) (Cale
 	if err != nil {
 		return Calendar{}, err
 	}
-	version := in.Body.Version
-	if in.IfMatch != "" {
-		v, err := strconv.ParseInt(strings.Trim(strings.TrimPrefix(in.IfMatch, "W/"), `"`), 10, 64)
-		if err != nil {
-			return Calendar{}, errs.New(errs.Malformed, "If-Match does not name a version.")
-		}
-		version = &v
+	version, err := in.Version(in.Body.Version)
+	if err != nil {
+		return Calendar{}, err
 	}
 	rules, now, err := s.SetAvailability(ctx, token.From(ctx), worker, version, in.apply)
 	return calendarAnswer(rules, now, err)

@@ -110,7 +110,7 @@ func answer(b Booking) Answer {
 	if b.SettleAt != nil {
 		a.NoShow = &Absence{b.Absent, *b.SettleAt, b.ContestedAt}
 	}
-	if b.ProposedStart != nil && b.Status.live() {
+	if b.ProposedStart != nil && (b.Status == Pending || b.Status == Confirmed) {
 		a.Proposal = &Proposal{b.ProposedBy, *b.ProposedStart, b.ProposedStart.Add(minutes(b.Duration))}
 	}
 	return a
@@ -186,7 +186,8 @@ func (s *Service) get(ctx context.Context, in *byID) (Answer, error) {
 }
 
 type editIn struct {
-	ID   uuid.UUID `path:"id"`
+	ID uuid.UUID `path:"id"`
+	api.IfMatch
 	Body struct {
 		Title       api.Optional[string] `json:"title" required:"false" maxLength:"120"`
 		Description api.Optional[string] `json:"description" required:"false" maxLength:"5000"`
@@ -197,7 +198,11 @@ type editIn struct {
 }
 
 func (s *Service) edit(ctx context.Context, in *editIn) (Answer, error) {
-	e := Edit{Version: in.Body.Version}
+	version, err := in.Version(in.Body.Version)
+	if err != nil {
+		return Answer{}, err
+	}
+	e := Edit{Version: version}
 	for _, f := range []struct {
 		name string
 		sent api.Optional[string]

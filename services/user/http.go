@@ -3,7 +3,6 @@ package user
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,7 +29,7 @@ func (s *Service) Routes(r *api.Router) {
 	s.clientRoutes(r)
 }
 
-// Who is the part of an input that names a user: an id, or me. It is exported, as IfMatch, because huma reads exported parts only.
+// Who is the part of an input that names a user: an id, or me. It is exported because huma reads exported parts only.
 type Who struct {
 	ID string `path:"id" maxLength:"36" doc:"a user's id, or me"`
 }
@@ -47,23 +46,6 @@ func (w Who) user(ctx context.Context) (uuid.UUID, error) {
 		return uuid.Nil, errs.New(errs.Malformed, "The id in the path is not a UUID.")
 	}
 	return id, nil
-}
-
-// IfMatch is the part of an input that says which version was changed.
-type IfMatch struct {
-	IfMatch string `header:"If-Match" maxLength:"40" required:"false" doc:"the ETag of what was changed"`
-}
-
-// version is that of the header, else that of the body; nil when neither says one. Conflict: they differ.
-func (m IfMatch) version(body *int64) (*int64, error) {
-	if m.IfMatch == "" || m.IfMatch == "*" {
-		return body, nil
-	}
-	v, err := strconv.ParseInt(strings.Trim(strings.TrimPrefix(m.IfMatch, "W/"), `"`), 10, 64)
-	if err != nil || body != nil && *body != v {
-		return nil, errStale
-	}
-	return &v, nil
 }
 
 type listUsersIn struct {
@@ -90,7 +72,7 @@ func (s *Service) getUser(ctx context.Context, in *Who) (Profile, error) {
 
 type putUserIn struct {
 	Who
-	IfMatch
+	api.IfMatch
 	Body ProfileEdit
 }
 
@@ -99,7 +81,7 @@ func (s *Service) putUser(ctx context.Context, in *putUserIn) (_ Profile, err er
 	if err != nil {
 		return Profile{}, err
 	}
-	if in.Body.Version, err = in.version(in.Body.Version); err != nil {
+	if in.Body.Version, err = in.Version(in.Body.Version); err != nil {
 		return Profile{}, err
 	}
 	return s.EditProfile(ctx, token.From(ctx), id, in.Body)
@@ -165,7 +147,7 @@ func (s *Service) getSettings(ctx context.Context, in *Who) (Settings, error) {
 
 type putSettingsIn struct {
 	Who
-	IfMatch
+	api.IfMatch
 	Body SettingsEdit
 }
 
@@ -174,7 +156,7 @@ func (s *Service) putSettings(ctx context.Context, in *putSettingsIn) (_ Setting
 	if err != nil {
 		return Settings{}, err
 	}
-	if in.Body.Version, err = in.version(in.Body.Version); err != nil {
+	if in.Body.Version, err = in.Version(in.Body.Version); err != nil {
 		return Settings{}, err
 	}
 	return s.EditSettings(ctx, token.From(ctx), id, in.Body)

@@ -25,10 +25,10 @@ func (s *Service) clientRoutes(r *api.Router) {
 type listWorkersIn struct {
 	api.Paging
 	Skills   string `query:"skills" maxLength:"400" doc:"names with commas between; all of them are wanted"`
-	MinRate  string `query:"minRate" pattern:"^[0-9]{1,9}(\\.[0-9]{1,4})?$" required:"false" doc:"an hour, in major units of currency"`
-	MaxRate  string `query:"maxRate" pattern:"^[0-9]{1,9}(\\.[0-9]{1,4})?$" required:"false" doc:"an hour, in major units of currency"`
-	Currency string `query:"currency" pattern:"^[A-Z]{3}$" required:"false" doc:"of the rates; USD when rates are compared and it is not said"`
-	Country  string `query:"country" pattern:"^[A-Za-z]{2}$" required:"false" doc:"ISO 3166-1"`
+	MinRate  string `query:"minRate" pattern:"^[0-9]{1,9}(\\.[0-9]{1,4})?$" patternDescription:"an amount, such as 75 or 75.50" required:"false" doc:"an hour, in major units of currency"`
+	MaxRate  string `query:"maxRate" pattern:"^[0-9]{1,9}(\\.[0-9]{1,4})?$" patternDescription:"an amount, such as 75 or 75.50" required:"false" doc:"an hour, in major units of currency"`
+	Currency string `query:"currency" pattern:"^[A-Z]{3}$" patternDescription:"a currency, such as USD" required:"false" doc:"of the rates; USD when rates are compared and it is not said"`
+	Country  string `query:"country" pattern:"^[A-Za-z]{2}$" patternDescription:"a country, such as DE" required:"false" doc:"ISO 3166-1"`
 	Q        string `query:"q" maxLength:"200" doc:"words of name, title, skills, categories or bio; their beginnings do"`
 	Sort     string `query:"sort" enum:"rating,rate,newest" default:"rating"`
 }
@@ -83,7 +83,7 @@ func (s *Service) getWorker(ctx context.Context, in *Who) (Worker, error) {
 
 type putWorkerIn struct {
 	Who
-	IfMatch
+	api.IfMatch
 	Body WorkerEdit
 }
 
@@ -92,7 +92,7 @@ func (s *Service) putWorker(ctx context.Context, in *putWorkerIn) (_ Worker, err
 	if err != nil {
 		return Worker{}, err
 	}
-	if in.Body.Version, err = in.version(in.Body.Version); err != nil {
+	if in.Body.Version, err = in.Version(in.Body.Version); err != nil {
 		return Worker{}, err
 	}
 	return s.EditWorker(ctx, token.From(ctx), id, in.Body)
@@ -116,7 +116,7 @@ func (s *Service) getClient(ctx context.Context, in *Who) (Client, error) {
 
 type putClientIn struct {
 	Who
-	IfMatch
+	api.IfMatch
 	Body ClientEdit
 }
 
@@ -125,7 +125,7 @@ func (s *Service) putClient(ctx context.Context, in *putClientIn) (_ Client, err
 	if err != nil {
 		return Client{}, err
 	}
-	if in.Body.Version, err = in.version(in.Body.Version); err != nil {
+	if in.Body.Version, err = in.Version(in.Body.Version); err != nil {
 		return Client{}, err
 	}
 	return s.EditClient(ctx, token.From(ctx), id, in.Body)
