@@ -2,6 +2,7 @@ package booking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -119,6 +120,9 @@ func (s *Service) Book(ctx context.Context, by token.Caller, want Request) (Book
 	if want.WorkerID == by.ID {
 		return Booking{}, errs.Field("workerId", "is yourself")
 	}
+	if !want.End.After(want.Start) {
+		return Booking{}, errs.Field("endTime", "is not after startTime")
+	}
 	cal, err := s.calendarFor(ctx, by, want)
 	if err != nil {
 		return Booking{}, err
@@ -198,7 +202,10 @@ func (s *Service) draw(cal *workerCalendar, by token.Caller, want Request) (Book
 // price is the worker's rate for that many minutes, if that is what the client believes.
 func (c *workerCalendar) price(want Request, minutes int) (money.Amount, error) {
 	if want.Rate != "" {
-		if rate, err := want.Rate.In(c.rate.Currency); err != nil || rate != c.rate {
+		switch rate, err := want.Rate.In(c.rate.Currency); {
+		case errors.Is(err, money.ErrDigits):
+			return money.Amount{}, errs.Field("hourlyRate", err.Error())
+		case err != nil || rate != c.rate:
 			return money.Amount{}, errs.Field("hourlyRate", "is not the worker's rate")
 		}
 	}
@@ -207,7 +214,10 @@ func (c *workerCalendar) price(want Request, minutes int) (money.Amount, error) 
 		return money.Amount{}, errs.Field("endTime", "makes a price that cannot be paid")
 	}
 	if want.Total != "" {
-		if total, err := want.Total.In(price.Currency); err != nil || total != price {
+		switch total, err := want.Total.In(price.Currency); {
+		case errors.Is(err, money.ErrDigits), errors.Is(err, money.ErrRange):
+			return money.Amount{}, errs.Field("totalAmount", err.Error())
+		case err != nil || total != price:
 			return money.Amount{}, errs.Coded(errs.Conflict, "price_changed", "The price is "+price.String()+" now.").
 				With("totalAmount", string(price.Decimal())).With("currency", price.Currency)
 		}

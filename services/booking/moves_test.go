@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"tulifo/event"
 	"tulifo/platform/api/apitest"
@@ -331,8 +332,11 @@ func TestMovingIntoOneTimeCannotRace(t *testing.T) {
 func TestMetricsAndChecksSee(t *testing.T) {
 	w := start(t)
 	b := w.book("2026-03-03T09:00:00+01:00", 60)
-	if n := len(w.service.Collectors()); n == 0 {
-		t.Error("no collectors")
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(w.service.Collectors()...)
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 || families[0].GetName() != "tulifo_bookings_total" || len(families[0].GetMetric()) != 7 {
+		t.Errorf("not every status is counted from 0 on: %v, %v", families, err)
 	}
 	if _, err := w.db.Exec(t.Context(), `UPDATE bookings SET status = 'completed' WHERE id = $1`, b.ID); err != nil {
 		t.Fatal(err)

@@ -45,9 +45,13 @@ type Service struct {
 
 // New is the service on its database and business clock; peers are auth, user and payment.
 func New(db *postgres.DB, c clock.Clock, peers *peer.Directory, config Config) *Service {
-	return &Service{db: db, clock: c, peers: peers, config: config, moved: prometheus.NewCounterVec(prometheus.CounterOpts{
+	moved := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tulifo_bookings_total", Help: "Bookings that have come into a status, by this process.",
-	}, []string{"status"})}
+	}, []string{"status"})
+	for _, st := range statuses {
+		moved.WithLabelValues(string(st)) // shown as 0 until there is one
+	}
+	return &Service{db: db, clock: c, peers: peers, config: config, moved: moved}
 }
 
 // Subscribe names what the service listens to.

@@ -23,6 +23,8 @@ const (
 	NoShow     Status = "no_show"
 )
 
+var statuses = []Status{Pending, Confirmed, InProgress, Completed, Cancelled, Expired, NoShow}
+
 // live says whether the booking holds the worker's time.
 func (s Status) live() bool { return s == Pending || s == Confirmed || s == InProgress }
 
