@@ -45,7 +45,6 @@ type Router struct {
 	api    huma.API
 	csrf   *http.CrossOriginProtection
 	ready  atomic.Bool
-	spec   []byte
 	health healthCache
 }
 
