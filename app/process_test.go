@@ -214,8 +214,22 @@ func (i *installation) running(t *testing.T) {
 func (i *installation) stop(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	i.signal(t, s)
+	i.ends(t)
+}
+
+// interrupt is stop by the keyboard, for one that has a group of its own.
+func (i *installation) interrupt(t *testing.T) {
+	t.Helper()
+	if err := syscall.Kill(-i.cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	i.ends(t)
+}
+
+func (i *installation) ends(t *testing.T) {
+	t.Helper()
 	if code := i.exit(t, 20*time.Second); code != 0 {
-		t.Errorf("code %d after %v", code, s)
+		t.Errorf("code %d", code)
 	}
 	i.quiet(t)
 }

@@ -16,6 +16,9 @@ import (
 func TestUpFromNothingAndAgain(t *testing.T) {
 	t.Parallel()
 	i := newInstallation(t)
+	binary(t)
+	// As in a terminal, where an interrupt goes to all processes of the group.
+	i.attr = &syscall.SysProcAttr{Setpgid: true}
 	began := time.Now()
 	i.up(t)
 	t.Logf("the first start took %v", time.Since(began))
@@ -27,7 +30,11 @@ func TestUpFromNothingAndAgain(t *testing.T) {
 	}
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		began = time.Now()
-		i.stop(t, s)
+		if s == syscall.SIGINT {
+			i.interrupt(t)
+		} else {
+			i.stop(t, s)
+		}
 		t.Logf("%v took %v", s, time.Since(began))
 		if i.postmaster() != 0 {
 			t.Error("Postgres lives on")

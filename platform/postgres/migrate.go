@@ -35,6 +35,8 @@ func Migrate(ctx context.Context, url string, m ...Migration) error {
 	cfg.RuntimeParams["application_name"] = "tulifo migrations"
 	cfg.RuntimeParams["timezone"] = "UTC"
 	cfg.RuntimeParams["statement_timeout"] = "0"
+	// What a crash takes of it is done again, and whatever is written on top of it takes it along to the disk.
+	cfg.RuntimeParams["synchronous_commit"] = "off"
 	// search_path changes under way, so a prepared statement would mean another table.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	db := stdlib.OpenDB(*cfg)
