@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+	"time"
 )
 
 // body is a request's body up to a limit. It knows whether it was read to its end, which a transport's goroutine may do.
@@ -42,3 +43,21 @@ func (b *body) Read(p []byte) (int, error) {
 
 // Close does nothing: the server closes what it has opened, and a transport that could not dial must not close what the next try will send.
 func (b *body) Close() error { return nil }
+
+const (
+	lingerTime  = 20 * time.Second
+	lingerBytes = 32 << 20
+)
+
+// linger reads on for a while what a client still sends after it was refused: if the connection were closed at once, its system would throw away
+// the answer unread.
+func (x *exchange) linger() {
+	if x.r.ProtoMajor != 1 || x.r.Body == nil || x.r.Header.Get("Expect") != "" {
+		return // a stream ends by itself; who asks first, sends nothing
+	}
+	c := http.NewResponseController(x.w)
+	if c.Flush() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, x.r.Body, lingerBytes)
+}

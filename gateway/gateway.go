@@ -223,5 +223,9 @@ var (
 )
 
 func tooLarge(limit int64) error {
-	return errs.New(errs.TooLarge, fmt.Sprintf("The body is larger than the %d bytes that are allowed here.", limit))
+	most := fmt.Sprintf("%d bytes", limit)
+	if limit%(1<<20) == 0 {
+		most = fmt.Sprintf("%d MiB", limit>>20)
+	}
+	return errs.New(errs.TooLarge, "The body is larger than the "+most+" that are allowed here.")
 }

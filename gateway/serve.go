@@ -71,6 +71,9 @@ func (x *exchange) end() {
 		}
 	}
 	x.done()
+	if x.status == http.StatusRequestEntityTooLarge || x.status == http.StatusUnsupportedMediaType {
+		x.linger()
+	}
 	if v != nil {
 		panic(http.ErrAbortHandler) // the answer is out in part: the client must see that it breaks off
 	}
