@@ -23,6 +23,8 @@ func (s *Service) Subscribe(in *outbox.Inbox) {
 	outbox.On(in, s.onUserReinstated)
 	outbox.On(in, s.onUserDeleted)
 	outbox.On(in, s.onBookingCreated)
+	outbox.On(in, s.onBookingConfirmed)
+	outbox.On(in, s.onReviewCreated)
 	outbox.On(in, s.onReviewRevealed)
 	outbox.On(in, s.onBadgeAwarded)
 	outbox.On(in, s.onBadgeRevoked)
@@ -85,6 +87,21 @@ func (s *Service) follow(ctx context.Context, tx postgres.Tx, id uuid.UUID, fn f
 func (s *Service) onBookingCreated(_ context.Context, tx postgres.Tx, e event.BookingCreated) error {
 	meet(tx, e.ClientID, e.WorkerID)
 	return nil
+}
+
+// onBookingConfirmed does too: an instant booking is confirmed from the start.
+func (s *Service) onBookingConfirmed(_ context.Context, tx postgres.Tx, e event.BookingConfirmed) error {
+	meet(tx, e.ClientID, e.WorkerID)
+	return nil
+}
+
+// onReviewCreated lets the user see that there is a review to come, which is all that may be known of it.
+func (s *Service) onReviewCreated(ctx context.Context, tx postgres.Tx, e event.ReviewCreated) error {
+	known, err := await(ctx, tx, e.RevieweeID)
+	if err == nil && !known {
+		return fmt.Errorf("the reviewed user %s is not known yet", e.RevieweeID)
+	}
+	return err
 }
 
 // onReviewRevealed takes over the exact sum and count. Those of a user come under many bookings, so in any order: the highest version counts.

@@ -45,6 +45,20 @@ func TestRatings(t *testing.T) {
 	w.clean()
 }
 
+// That a review was written is seen by whom it is about, and what it says only when it is revealed.
+func TestReviewsWaiting(t *testing.T) {
+	w := start(t)
+	ada, booking := w.join("worker", "ada"), uuid.New()
+	first := event.Review{ReviewID: uuid.New(), BookingID: booking, RevieweeID: ada.id}
+	once := envelope(t, booking, event.ReviewCreated{Review: first})
+	w.publish(once, once)
+	w.hear(uuid.New(), event.ReviewCreated{Review: event.Review{ReviewID: uuid.New(), RevieweeID: ada.id}})
+	w.Call(apitest.Call{What: "two wait", As: ada.token, Path: "/api/users/me", Status: 200, Has: `"totalReviews":0,"reviewsWaiting":2`})
+	w.Call(apitest.Call{What: "nobody else sees it", Path: "/api/workers/" + ada.id.String(), Status: 200, HasNot: "reviewsWaiting"})
+	w.hear(booking, event.ReviewRevealed{Review: first, Rating: 4, Sum: 4, Count: 1, Version: 1})
+	w.Call(apitest.Call{What: "one is revealed", As: ada.token, Path: "/api/users/me", Status: 200, Has: `"totalReviews":1,"reviewsWaiting":1`})
+}
+
 // A review of somebody who is not known yet waits until they are.
 func TestRatingBeforeUser(t *testing.T) {
 	w := start(t)

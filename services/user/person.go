@@ -70,10 +70,11 @@ type company struct {
 
 // standing is what review says.
 type standing struct {
-	AverageRating float64 // two digits
-	TotalReviews  int64
-	Badges        []Badge
-	Rank          int64 // the average in billionths
+	AverageRating  float64 // two digits
+	TotalReviews   int64
+	ReviewsWaiting int64 // written, and not revealed yet
+	Badges         []Badge
+	Rank           int64 // the average in billionths
 }
 
 // person is all that is known of a user. The slices and maps in it are replaced, never changed.

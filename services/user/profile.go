@@ -45,27 +45,28 @@ type Badge struct {
 
 // Profile is a user as the user and admins see it.
 type Profile struct {
-	ID            uuid.UUID         `json:"id"`
-	Email         string            `json:"email"`
-	EmailVerified bool              `json:"emailVerified"`
-	Name          string            `json:"name"`
-	Role          string            `json:"role"`
-	Status        string            `json:"status" enum:"active,suspended"`
-	Bio           string            `json:"bio"`
-	Skills        []event.Skill     `json:"skills"`
-	Experience    string            `json:"experience"`
-	Location      Location          `json:"location"`
-	Timezone      string            `json:"timezone"`
-	Locale        string            `json:"locale"`
-	AvatarURL     string            `json:"avatarUrl" doc:"below the platform's origin; empty without a picture"`
-	Portfolio     []PortfolioItem   `json:"portfolio"`
-	SocialLinks   map[string]string `json:"socialLinks"`
-	AverageRating float64           `json:"averageRating" doc:"two digits; 0 without reviews"`
-	TotalReviews  int64             `json:"totalReviews"`
-	Badges        []Badge           `json:"badges"`
-	Version       int64             `json:"version"`
-	CreatedAt     time.Time         `json:"createdAt"`
-	UpdatedAt     time.Time         `json:"updatedAt"`
+	ID             uuid.UUID         `json:"id"`
+	Email          string            `json:"email"`
+	EmailVerified  bool              `json:"emailVerified"`
+	Name           string            `json:"name"`
+	Role           string            `json:"role"`
+	Status         string            `json:"status" enum:"active,suspended"`
+	Bio            string            `json:"bio"`
+	Skills         []event.Skill     `json:"skills"`
+	Experience     string            `json:"experience"`
+	Location       Location          `json:"location"`
+	Timezone       string            `json:"timezone"`
+	Locale         string            `json:"locale"`
+	AvatarURL      string            `json:"avatarUrl" doc:"below the platform's origin; empty without a picture"`
+	Portfolio      []PortfolioItem   `json:"portfolio"`
+	SocialLinks    map[string]string `json:"socialLinks"`
+	AverageRating  float64           `json:"averageRating" doc:"two digits; 0 without reviews"`
+	TotalReviews   int64             `json:"totalReviews"`
+	ReviewsWaiting int64             `json:"reviewsWaiting" doc:"reviews about the user that cannot be read yet: both sides write, or 14 days pass"`
+	Badges         []Badge           `json:"badges"`
+	Version        int64             `json:"version"`
+	CreatedAt      time.Time         `json:"createdAt"`
+	UpdatedAt      time.Time         `json:"updatedAt"`
 }
 
 // ResponseHeaders carry the version as an ETag.
@@ -79,8 +80,8 @@ func (p person) seenByOwner() Profile {
 	return Profile{
 		ID: p.UserID, Email: p.Email, EmailVerified: p.EmailVerified, Name: p.Name, Role: p.Role, Status: p.Status, Bio: p.Bio, Skills: p.Skills,
 		Experience: p.Experience, Location: Location{p.City, p.Country, p.Lat, p.Lon}, Timezone: p.Timezone, Locale: p.Locale, AvatarURL: p.avatarURL(),
-		Portfolio: p.Portfolio, SocialLinks: p.SocialLinks, AverageRating: p.AverageRating, TotalReviews: p.TotalReviews, Badges: p.Badges,
-		Version: p.Version, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+		Portfolio: p.Portfolio, SocialLinks: p.SocialLinks, AverageRating: p.AverageRating, TotalReviews: p.TotalReviews, ReviewsWaiting: p.ReviewsWaiting,
+		Badges: p.Badges, Version: p.Version, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 const personColumns = `
 	p.user_id, p.email, p.email_verified, p.role, p.status, p.name, p.bio, p.skills, p.experience, p.city, p.country, p.lat, p.lon, p.timezone, p.locale,
-	p.avatar, p.portfolio, p.social_links, p.badges, coalesce(round(p.average_rating, 2), 0)::float8 AS average_rating, p.total_reviews,
+	p.avatar, p.portfolio, p.social_links, p.badges, coalesce(round(p.average_rating, 2), 0)::float8 AS average_rating, p.total_reviews, p.reviews_waiting,
 	p.version, p.created_at, p.updated_at,
 	coalesce(w.title, '') AS title, coalesce(w.rate_minor, 0) AS rate_minor, coalesce(w.currency, 'USD') AS currency,
 	coalesce(w.categories, '{}') AS categories, coalesce(w.languages, '{}') AS languages, coalesce(w.instant_booking, false) AS instant_booking,
@@ -123,17 +123,24 @@ func putClient(send write, p person, now time.Time) {
 		p.UserID, p.Company, p.Industry, p.Size, p.ClientVersion, now)
 }
 
-// rate takes over what a user's visible ratings come to, unless something newer is here; it answers false when the user is not known.
+// await counts a review about a user that nobody can read yet; it answers false when the user is not known.
+func await(ctx context.Context, tx postgres.Tx, id uuid.UUID) (known bool, err error) {
+	tag, err := tx.Exec(ctx, `UPDATE user_profiles SET reviews_waiting = reviews_waiting + 1 WHERE user_id = $1`, id)
+	return tag.RowsAffected() == 1, err
+}
+
+// rate takes over what a user's visible ratings come to with one more, unless something newer is here; it answers false when the user is not known.
 //
 // The list's row is found by a statement of its own: it may have been made by whoever held the profile's lock before.
 func rate(ctx context.Context, tx postgres.Tx, id uuid.UUID, sum, count, version int64) (known bool, err error) {
 	b := &pgx.Batch{}
+	b.Queue(`UPDATE user_profiles SET reviews_waiting = greatest(reviews_waiting - 1, 0) WHERE user_id = $1`, id)
 	b.Queue(`UPDATE user_profiles SET rating_sum = $2, total_reviews = $3, rating_version = $4 WHERE user_id = $1 AND rating_version < $4`, id, sum, count, version)
 	b.Queue(`UPDATE workers SET rating = `+ratingOf+`, reviews = total_reviews FROM user_profiles WHERE user_id = $1 AND worker_id = $1`, id)
 	b.Queue(`SELECT EXISTS (SELECT FROM user_profiles WHERE user_id = $1)`, id)
 	r := tx.SendBatch(ctx, b)
 	defer r.Close()
-	for range 2 {
+	for range 3 {
 		if _, err := r.Exec(); err != nil {
 			return false, err
 		}
