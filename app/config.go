@@ -90,7 +90,13 @@ func part[T any](c Config) (T, error) {
 
 // noEmbedded refuses embedded stores in production.
 func (c Config) noEmbedded() error {
-	if c.Env != production || c.SingleNode {
+	if c.Env != production {
+		return nil
+	}
+	if c.SingleNode {
+		if c.environment["STRIPE_SECRET_KEY"] == "" {
+			return errors.New("production needs STRIPE_SECRET_KEY: the Stripe simulator moves no real money and is refused, also with --single-node")
+		}
 		return nil
 	}
 	var missing []string

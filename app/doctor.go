@@ -208,7 +208,8 @@ func examineDatabase(ctx context.Context, c Config) error {
 	if per == 0 {
 		per = 10
 	}
-	switch need := len(services)*per + 10; {
+	// Besides its pool a process has one of 6 for the bus and a session of its own; the gateway is one more process.
+	switch need := len(services)*(per+7) + 7; {
 	case version < oldestPostgres:
 		return fmt.Errorf("it is version %d; 15 or newer is needed", version/10000)
 	case !extension:

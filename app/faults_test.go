@@ -82,6 +82,7 @@ func TestRefusals(t *testing.T) {
 		{"serve nothing", []string{"serve"}, nil, 0, 2, "name what to serve: auth, "},
 		{"serve an unknown name", []string{"serve", "bookings"}, nil, 0, 2, `there is no service "bookings"`},
 		{"serve a name twice", []string{"serve", "auth", "auth"}, nil, 0, 2, `"auth" is named twice`},
+		{"one machine in production without Stripe", append(up(fresh), "--single-node"), []string{"TULIFO_ENV=production"}, 0, 1, "production needs STRIPE_SECRET_KEY: the Stripe simulator moves no real money"},
 		{"the simulator in production", []string{"serve", "stripe-simulator", "--data", fresh, "--port-base", base}, []string{"TULIFO_ENV=production"}, 0, 1, "the Stripe simulator moves no real money and is refused in production"},
 		{"an overlay in production", []string{"serve", "gateway", "--port-base", base}, serve("TULIFO_ENV=production", "GATEWAY_OVERLAY=/tmp/x"), 0, 1, "GATEWAY_OVERLAY is for tests and benchmarks, not for production"},
 		{"a command that does not exist", []string{"start"}, nil, 0, 2, `there is no command "start"; tulifo --help lists those that exist`},

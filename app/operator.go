@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"tulifo/platform/audit"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
@@ -41,7 +43,23 @@ func (e *environ) within(ctx context.Context, names []string, fn func(context.Co
 	}
 	defer n.close()
 	n.ready(true)
-	return fn(ctx, n)
+	if err := e.seal(ctx, n); err != nil {
+		return err
+	}
+	return errors.Join(fn(ctx, n), e.seal(ctx, n))
+}
+
+// seal chains the audit rows of a platform that does not run, because nobody else does: those of its last moment, and the command's own.
+func (e *environ) seal(ctx context.Context, n *node) error {
+	if !e.stopped {
+		return nil
+	}
+	for _, r := range n.rooms {
+		if err := audit.Flush(ctx, r.db); err != nil {
+			return fmt.Errorf("seal the audit log of %s: %w", r.name, err)
+		}
+	}
+	return nil
 }
 
 // installation completes the environment with the installation's own addresses and secrets, unless it names a database.
@@ -81,6 +99,7 @@ func (e *environ) installation(ctx context.Context, log *slog.Logger) (leave fun
 			unlock()
 		}
 		e.vars["DATABASE_URL"], e.vars["DATABASE_DIRECT_URL"] = server.URL(embeddedDatabase), ""
+		e.stopped = true
 	}
 	if err := d.secrets(e.vars); err != nil {
 		leave()
@@ -216,7 +235,7 @@ func (e *environ) imagine(ctx context.Context, names []string, fn func(context.C
 		return fmt.Errorf("temporary directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	vars := map[string]string{"TULIFO_DATA": dir, "DATABASE_URL": "postgres://" + net.JoinHostPort(loopback, "1") + "/none"}
+	vars := map[string]string{"TULIFO_DATA": filepath.Join(dir, "data"), "DATABASE_URL": "postgres://" + net.JoinHostPort(loopback, "1") + "/none"}
 	for _, g := range generated {
 		vars[g.name] = g.prefix + strings.Repeat("x", 32)
 	}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 
 	"tulifo/platform/blob"
@@ -57,7 +56,11 @@ var services = []entry{
 		return auth.New(p.db, p.clock, p.keys, p.revoked, c), err
 	}},
 	{"user", 3002, false, user.Migration, func(_ context.Context, p parts) (Service, error) {
-		pictures, err := blob.NewFiles(filepath.Join(orDefault("", p.Config), "blob", "user"))
+		d, err := openData(orDefault("", p.Config))
+		if err != nil {
+			return nil, err
+		}
+		pictures, err := blob.NewFiles(d.path("blob/user"))
 		return user.New(p.db, p.clock, p.peers, pictures, p.kv), err
 	}},
 	{"payment", 3004, true, payment.Migration, func(_ context.Context, p parts) (Service, error) {

@@ -23,31 +23,6 @@ import (
 	"tulifo/platform/postgres/pgtest"
 )
 
-// freeBase is a port base at which every port of the platform is free just now.
-func freeBase(t *testing.T) int {
-	t.Helper()
-	for base := 20000 + os.Getpid()%200*100; base < 50000; base += 997 {
-		d := &doors{host: "127.0.0.1"}
-		free := true
-		ports := []int{gatewayPort, adminPort, smtpPort, inboxPort, stripePort}
-		for _, e := range services {
-			ports = append(ports, e.port)
-		}
-		for _, p := range ports {
-			if _, err := d.open("a test", p+base); err != nil {
-				free = false
-				break
-			}
-		}
-		d.shut(time.Second)
-		if free {
-			return base
-		}
-	}
-	t.Fatal("no free ports")
-	return 0
-}
-
 // platform is tulifo up, in this process, over a database of the test's own.
 type platform struct {
 	machine *machine
@@ -81,7 +56,7 @@ func startPlatform(t *testing.T, c clock.Clock) *platform {
 	started, ended := make(chan *machine, 1), make(chan error, 1)
 	environment := map[string]string{"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t)}
 	go func() {
-		ended <- up(ctx, upOptions{dir: filepath.Join(t.TempDir(), "data"), portBase: freeBase(t), clock: c, started: func(m *machine) { started <- m }}, environment, io.Discard, log)
+		ended <- up(ctx, upOptions{dir: filepath.Join(t.TempDir(), "data"), portBase: portBase(t), clock: c, started: func(m *machine) { started <- m }}, environment, io.Discard, log)
 	}()
 	select {
 	case p.machine = <-started:
@@ -197,7 +172,7 @@ func build(t *testing.T) string {
 }
 
 func TestStoryJ1WithEachServiceInItsOwnProcess(t *testing.T) {
-	bin, base, dir := build(t), freeBase(t), filepath.Join(t.TempDir(), "data")
+	bin, base, dir := build(t), portBase(t), filepath.Join(t.TempDir(), "data")
 	d, err := openData(dir)
 	if err != nil {
 		t.Fatal(err)

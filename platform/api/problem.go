@@ -107,9 +107,19 @@ func (r *Router) problemOf(ctx context.Context, err error) (*Problem, time.Durat
 		r.o.Log.ErrorContext(ctx, "request failed", "error", err)
 		e = errs.New(errs.Internal, internalMessage)
 	case e.Kind == errs.Unavailable && !errors.Is(ctx.Err(), context.Canceled):
-		r.o.Log.WarnContext(ctx, "dependency away", "error", err)
+		r.noteAway(ctx, err)
 	}
 	return problem(ctx, e), e.RetryAfter
+}
+
+// noteAway logs that something we depend on is away: at once, and then once a second while it lasts, however many requests are refused.
+func (r *Router) noteAway(ctx context.Context, err error) {
+	now, last := time.Now().UnixNano(), r.awayAt.Load()
+	if now-last < int64(time.Second) || !r.awayAt.CompareAndSwap(last, now) {
+		r.away.Add(1)
+		return
+	}
+	r.o.Log.WarnContext(ctx, "dependency away", "error", err, "refused besides", r.away.Swap(0))
 }
 
 func problem(ctx context.Context, e *errs.Error) *Problem {

@@ -45,6 +45,8 @@ type Router struct {
 	api    huma.API
 	csrf   *http.CrossOriginProtection
 	ready  atomic.Bool
+	awayAt atomic.Int64 // Unix nanoseconds of the last line about a dependency that is away
+	away   atomic.Int64 // refusals since
 	health healthCache
 }
 
