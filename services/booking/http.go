@@ -64,7 +64,7 @@ type Answer struct {
 	EndedAt     *time.Time    `json:"endedAt" doc:"when it was cancelled, expired or closed as a no-show"`
 	Cause       string        `json:"cancelledBy,omitempty" doc:"client, worker, admin, unpaid or suspended"`
 	Reason      string        `json:"cancelReason,omitempty"`
-	Shares      *Shares       `json:"shares,omitempty" doc:"who gets what of the price"`
+	Shares      *Shares       `json:"shares,omitempty" doc:"who gets what of the price that was paid"`
 	NoShow      *Absence      `json:"noShow,omitempty"`
 	Proposal    *Proposal     `json:"reschedule,omitempty"`
 	Version     int64         `json:"version"`
@@ -103,7 +103,7 @@ func answer(b Booking) Answer {
 	if b.Status == Confirmed && b.PaidAt == nil {
 		a.PayBy = b.PayBy
 	}
-	if b.ClientShare != nil {
+	if b.ClientShare != nil && b.PaidAt != nil {
 		s := b.shares()
 		a.Shares = &Shares{s.Client.Decimal(), s.Worker.Decimal()}
 	}
