@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,11 +53,9 @@ func (c *change) follow(d directive, actor string, at time.Time) error {
 			return c.divide(actor, at)
 		}
 	case noShow:
-		if !slices.Contains(c.Holds, byContest) {
-			return c.decide(noShow, d.Detail, *d.Detail.SettleAt)
-		}
+		return c.decide(noShow, d.Detail, *d.Detail.SettleAt)
 	case contested:
-		c.DivideAt, c.DivideCause, c.AutoReleaseAt = nil, "", nil
+		// The division stands: it is what happens when an admin lets go without deciding otherwise.
 		c.freeze(byContest, d.Detail.Reason)
 	case chargedBack:
 		c.freeze(byChargeback, d.Detail.Reason)
@@ -77,19 +74,19 @@ func (c *change) decide(cause string, d detail, at time.Time) error {
 	return nil
 }
 
-// direct stores d and, when the account is there, has it follow at once; one that is there already changes nothing.
-func (s *Service) direct(ctx context.Context, tx postgres.Tx, d directive, start *time.Time, version int64, actor string) error {
+// direct stores d and, when the account is there, has it follow at once. False: one of its kind was there already, and nothing changes.
+func (s *Service) direct(ctx context.Context, tx postgres.Tx, d directive, start *time.Time, version int64, actor string) (fresh bool, err error) {
 	d.At = s.now()
 	a, ok, fresh, err := put(ctx, tx, d, start, version)
 	if err != nil || !ok || !fresh {
-		return err
+		return fresh, err
 	}
 	c := change{Account: a}
 	if err := c.follow(d, actor, d.At); err != nil {
-		return err
+		return fresh, err
 	}
 	applied(tx, d.BookingID, d.At)
-	return s.keep(ctx, tx, c, actor, d.At)
+	return fresh, s.keep(ctx, tx, c, actor, d.At)
 }
 
 // keep saves a change of an account that tx has locked.

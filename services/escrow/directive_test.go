@@ -176,8 +176,15 @@ func TestNoShow(t *testing.T) {
 	worker.Absent, worker.Shares = "worker", shares(16000, 0, "USD")
 	w.hear(waiting.BookingID, worker, w.paid(waiting))
 
+	// An admin has let go of the account before the time comes: what the booking decided stands.
+	groundless, let := w.held(16000, "USD")
+	w.hear(groundless.BookingID, absent(groundless), event.BookingNoShowContested{Booking: groundless, Reason: "I was there."})
+	w.near.know(func(n *neighbours) { n.contested[groundless.BookingID] = w.clock.Now() })
+	w.Call(apitest.Call{What: "an admin lets go", As: w.asAdmin, Method: "POST", Path: w.path(let, "unfreeze"), Status: 200, Has: `"status":"active"`})
+
 	w.until(settle.Add(-time.Second))
 	w.want(quiet, escrow.Active, "0.00", "0.00")
+	w.want(groundless, escrow.Active, "0.00", "0.00")
 	w.clock.Set(settle)
 	w.near.know(func(n *neighbours) { n.away = true })
 	if err := w.service.Fire(t.Context(), settle); err == nil {
@@ -187,12 +194,14 @@ func TestNoShow(t *testing.T) {
 	w.near.know(func(n *neighbours) { n.away = false })
 	w.until(settle.Add(100 * time.Hour))
 	w.want(quiet, escrow.Released, "160.00", "0.00")
+	w.want(groundless, escrow.Released, "160.00", "0.00")
 	w.want(objects, escrow.Frozen, "0.00", "0.00")
 	w.want(late, escrow.Frozen, "0.00", "0.00")
 	w.want(turned, escrow.Frozen, "0.00", "0.00")
 	w.want(waiting, escrow.Refunded, "0.00", "160.00")
 	w.hear(late.BookingID, event.BookingNoShowContested{Booking: late, Reason: "I was there."})
 	w.want(late, escrow.Frozen, "0.00", "0.00")
+	w.Call(apitest.Call{What: "an admin finds no ground for the objection", As: w.asAdmin, Method: "POST", Path: w.path(w.want(late, escrow.Frozen, "0.00", "0.00"), "unfreeze"), Status: 200, Has: `"status":"released"`})
 	w.Call(apitest.Call{What: "an admin decides", As: w.asAdmin, Path: w.path(asked, "refund"), Body: `{"reason":"he was there"}`, Status: 200, Has: `"status":"refunded"`})
 }
 

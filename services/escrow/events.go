@@ -73,11 +73,12 @@ func (s *Service) onNoShow(ctx context.Context, tx postgres.Tx, e event.BookingN
 	return s.directed(ctx, tx, e.Booking, noShow, detail{SettleAt: &e.SettleAt, WorkerShare: e.Shares.Worker.Minor, Currency: e.Shares.Worker.Currency})
 }
 
-// onNoShowContested stops the money until somebody decides.
+// onNoShowContested stops the money until an admin decides, or lets go, which leaves the division as it was decided.
 func (s *Service) onNoShowContested(ctx context.Context, tx postgres.Tx, e event.BookingNoShowContested) error {
 	return s.directed(ctx, tx, e.Booking, contested, detail{Reason: e.Reason})
 }
 
 func (s *Service) directed(ctx context.Context, tx postgres.Tx, b event.Booking, kind string, d detail) error {
-	return s.direct(ctx, tx, directive{BookingID: b.BookingID, Kind: kind, Detail: d}, &b.Start, b.Version, bookingService)
+	_, err := s.direct(ctx, tx, directive{BookingID: b.BookingID, Kind: kind, Detail: d}, &b.Start, b.Version, bookingService)
+	return err
 }

@@ -70,28 +70,28 @@ func (s *Service) divideDue(ctx context.Context, now time.Time) error {
 }
 
 func (s *Service) divideOne(ctx context.Context, seen Account, now time.Time) error {
-	contest := ""
+	objects := false
 	if seen.DivideCause == noShow {
 		b, err := s.askBooking(ctx, seen.BookingID)
 		if err != nil {
 			return err
 		}
-		if b.NoShow != nil && b.NoShow.Contested != nil {
-			contest = "The side that is said to have been absent objects."
-		}
+		objects = b.NoShow != nil && b.NoShow.Contested != nil
 	}
 	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		if objects {
+			// An objection that was heard before has frozen the account, which is due only because an admin has let go of it.
+			heard := directive{BookingID: seen.BookingID, Kind: contested, Detail: detail{Reason: "The side that is said to have been absent objects."}}
+			if fresh, err := s.direct(ctx, tx, heard, nil, 0, bookingService); err != nil || fresh {
+				return err
+			}
+		}
 		a, ok, err := claimDivision(ctx, tx, seen.ID, now)
 		if err != nil || !ok {
 			return err
 		}
 		c, at := change{Account: a}, *a.DivideAt
-		if contest != "" {
-			err = c.follow(directive{BookingID: a.BookingID, Kind: contested, Detail: detail{Reason: contest}}, bookingService, at)
-		} else {
-			err = c.divide(system, at)
-		}
-		if err != nil {
+		if err := c.divide(system, at); err != nil {
 			return err
 		}
 		return s.keep(ctx, tx, c, system, at)

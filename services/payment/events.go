@@ -49,7 +49,7 @@ func (s *Service) onBookingNoShow(_ context.Context, tx postgres.Tx, e event.Boo
 }
 
 func (s *Service) onNoShowContested(_ context.Context, tx postgres.Tx, e event.BookingNoShowContested) error {
-	tx.Later(`UPDATE payments SET release_at = NULL, blocked = 'no_show_contested' WHERE booking_id = $1`, e.BookingID)
+	tx.Later(`UPDATE payments SET blocked = 'no_show_contested' WHERE booking_id = $1`, e.BookingID)
 	return nil
 }
 
@@ -58,8 +58,9 @@ func (s *Service) onEscrowFrozen(_ context.Context, tx postgres.Tx, e event.Escr
 	return nil
 }
 
+// onEscrowUnfrozen also ends an objection to a no-show: the division takes place as if there had been none.
 func (s *Service) onEscrowUnfrozen(_ context.Context, tx postgres.Tx, e event.EscrowUnfrozen) error {
-	tx.Later(`UPDATE payments SET frozen = false WHERE booking_id = $1`, e.BookingID)
+	tx.Later(`UPDATE payments SET frozen = false, blocked = CASE blocked WHEN 'no_show_contested' THEN 'no_show' ELSE blocked END WHERE booking_id = $1`, e.BookingID)
 	return nil
 }
 

@@ -140,13 +140,16 @@ func viewPayout(p payout) Payout {
 }
 
 type postPayoutIn struct {
-	Body struct {
+	Body *struct {
 		Amount   *money.Decimal `json:"amount,omitempty" doc:"default: all there is"`
 		Currency string         `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"a currency, such as USD" doc:"needed when the wallet has several"`
-	}
+	} `required:"false"`
 }
 
 func (s *Service) postPayout(ctx context.Context, in *postPayoutIn) (Payout, error) {
+	if in.Body == nil {
+		return s.Withdraw(ctx, token.From(ctx), nil, "")
+	}
 	return s.Withdraw(ctx, token.From(ctx), in.Body.Amount, in.Body.Currency)
 }
 

@@ -240,7 +240,7 @@ func TestPayoutFails(t *testing.T) {
 	if err := w.sim.SetControl(stripesim.Control{HoldPayouts: true}); err != nil {
 		t.Fatal(err)
 	}
-	w.Call(apitest.Call{What: "withdraw", As: w.asWorker, Path: "/api/payments/payouts", Body: `{}`, Status: 201, Has: `"amount":144.00`})
+	w.Call(apitest.Call{What: "withdraw all", As: w.asWorker, Method: "POST", Path: "/api/payments/payouts", Status: 201, Has: `"amount":144.00`})
 	w.settle()
 	w.Call(apitest.Call{What: "on its way", As: w.asWorker, Path: "/api/payments/wallet", Status: 200, Has: `"available":0.00,"pending":144.00`})
 	w.sound()
@@ -395,6 +395,17 @@ func TestHeld(t *testing.T) {
 	w.tell(b.BookingID, event.EscrowUnfrozen{Escrow: w.escrowOf(b, 16000)}, w.released(b, 10000))
 	w.settle()
 	see("the rest", w.asWorker, `"amount":54.00,"currency":"USD","blockedBy":"client_release"`)
+	gone, _ := w.paid(1000, "USD")
+	settle := gone.Start.Add(25 * time.Hour)
+	w.tell(gone.BookingID, event.BookingNoShow{Booking: gone, Absent: "client", SettleAt: settle})
+	w.settle()
+	see("nobody came", w.asWorker, `"blockedBy":"no_show","whoCanUnblock":"client","eta":"`+settle.Format(time.RFC3339)+`"`)
+	w.tell(gone.BookingID, event.BookingNoShowContested{Booking: gone, Reason: "I was there."}, event.EscrowFrozen{Escrow: w.escrowOf(gone, 1000), Reason: "I was there."})
+	w.settle()
+	see("he objects", w.asWorker, `"blockedBy":"no_show_contested","whoCanUnblock":"support","eta":null`)
+	w.tell(gone.BookingID, event.EscrowUnfrozen{Escrow: w.escrowOf(gone, 1000)})
+	w.settle()
+	see("without ground", w.asWorker, `"blockedBy":"no_show","whoCanUnblock":"client","eta":"`+settle.Format(time.RFC3339)+`"`)
 	w.Call(apitest.Call{What: "the ledger, for escrow", As: w.ServiceToken("escrow", "payment"), Path: "/api/payments/ledger/escrow", Status: 200, Has: `{"bookingId":"` + b.BookingID.String() + `","remaining":6000,"currency":"USD"}`})
 	w.sound()
 }

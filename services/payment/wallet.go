@@ -93,7 +93,6 @@ func (p payment) held(role string) Held {
 	}
 	switch {
 	case p.Blocked == "no_show_contested":
-		// It stays so when somebody lets go of the account without deciding: nothing moves by itself any more.
 		h.BlockedBy, h.WhoCanUnblock, h.ETA = p.Blocked, token.Support, nil
 	case p.Frozen:
 		h.BlockedBy, h.WhoCanUnblock, h.ETA = "frozen", token.Support, nil
