@@ -95,9 +95,10 @@ type gauges struct {
 	held     *prometheus.Desc
 	accounts *prometheus.Desc
 
-	mu   sync.Mutex
-	at   time.Time
-	last []reading
+	mu    sync.Mutex
+	at    time.Time
+	last  []reading
+	money map[string]int64 // held, by every currency that was seen, so that none vanishes when it comes to 0
 }
 
 type reading struct {
@@ -108,7 +109,7 @@ type reading struct {
 }
 
 func newGauges(db *postgres.DB) *gauges {
-	return &gauges{db: db,
+	return &gauges{db: db, money: map[string]int64{"USD": 0},
 		held:     prometheus.NewDesc("tulifo_escrow_held", "Money held for workers, in major units.", []string{"currency"}, nil),
 		accounts: prometheus.NewDesc("tulifo_escrow_accounts", "Escrow accounts that hold money, by status.", []string{"status"}, nil),
 	}
@@ -131,12 +132,15 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			g.last = rows
 		}
 	}
-	held, accounts := map[string]int64{}, map[string]int64{string(Active): 0, string(PartiallyReleased): 0, string(Frozen): 0}
+	for currency := range g.money {
+		g.money[currency] = 0
+	}
+	accounts := map[string]int64{string(Active): 0, string(PartiallyReleased): 0, string(Frozen): 0}
 	for _, r := range g.last {
-		held[r.Currency] += r.Held
+		g.money[r.Currency] += r.Held
 		accounts[r.Status] += r.Accounts
 	}
-	for currency, minor := range held {
+	for currency, minor := range g.money {
 		digits, err := money.Digits(currency)
 		if err != nil {
 			continue

@@ -86,9 +86,10 @@ type gauges struct {
 	payments *prometheus.Desc
 	lag      *prometheus.Desc
 
-	mu   sync.Mutex
-	at   time.Time
-	last []reading
+	mu    sync.Mutex
+	at    time.Time
+	last  []reading
+	money map[string]float64 // held, by every currency that was seen, so that none vanishes when it comes to 0
 }
 
 type reading struct {
@@ -99,9 +100,9 @@ type reading struct {
 
 func newGauges(db *postgres.DB) *gauges {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, labels, prometheus.Labels{"service": "payment"})
+		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	return &gauges{db: db,
+	return &gauges{db: db, money: map[string]float64{"USD": 0},
 		held:     desc("tulifo_payment_held", "Money held for bookings, in major units.", "currency"),
 		payments: desc("tulifo_payment_payments", "Payments that wait: asked for, processing, for review.", "status"),
 		lag:      desc("tulifo_payment_webhook_lag_seconds", "How long the oldest webhook that could not be applied has waited."),
@@ -127,6 +128,10 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			g.last = rows
 		}
 	}
+	for currency := range g.money {
+		g.money[currency] = 0
+	}
+	payments := map[string]float64{string(Created): 0, string(Processing): 0, string(NeedsReview): 0}
 	for _, r := range g.last {
 		switch r.Name {
 		case "held":
@@ -137,11 +142,17 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			for range digits {
 				r.Value /= 10
 			}
-			ch <- prometheus.MustNewConstMetric(g.held, prometheus.GaugeValue, r.Value, r.Label)
+			g.money[r.Label] = r.Value
 		case "payments":
-			ch <- prometheus.MustNewConstMetric(g.payments, prometheus.GaugeValue, r.Value, r.Label)
+			payments[r.Label] = r.Value
 		case "lag":
 			ch <- prometheus.MustNewConstMetric(g.lag, prometheus.GaugeValue, r.Value)
 		}
+	}
+	for currency, held := range g.money {
+		ch <- prometheus.MustNewConstMetric(g.held, prometheus.GaugeValue, held, currency)
+	}
+	for status, n := range payments {
+		ch <- prometheus.MustNewConstMetric(g.payments, prometheus.GaugeValue, n, status)
 	}
 }

@@ -476,12 +476,21 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	shown := map[string]float64{}
 	for _, f := range families {
-		if f.GetName() == "tulifo_payment_held" && f.GetMetric()[0].GetGauge().GetValue() == 159.99 {
-			return
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += "/" + l.GetValue()
+			}
+			shown[name] = m.GetGauge().GetValue()
 		}
 	}
-	t.Errorf("the money held is not shown: %v", families)
+	for series, want := range map[string]float64{"tulifo_payment_held/USD": 159.99, "tulifo_payment_payments/needs_review": 0} {
+		if got, is := shown[series]; !is || got != want {
+			t.Errorf("%s is not %v: %v", series, want, shown)
+		}
+	}
 }
 
 // The rail has given up a PaymentIntent that nobody paid: the client gets another, and the first one's events have no say any more.

@@ -1,7 +1,6 @@
 package payment_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -68,7 +67,6 @@ type neighbours struct {
 	bookings map[uuid.UUID]map[string]any
 	verified map[uuid.UUID]bool
 	refunds  []string // bodies of the refunds that escrow was told to make
-	escrow   func(booking uuid.UUID, body string) (status int, answer string)
 }
 
 func (n *neighbours) handlers() map[string]http.Handler {
@@ -419,12 +417,6 @@ func signed(payload []byte) http.Header {
 
 func (w *world) hook(payload []byte) int {
 	return w.Do(apitest.Call{Method: "POST", Path: "/api/payments/webhook", Body: payload, Header: map[string]string{"Stripe-Signature": signed(payload).Get("Stripe-Signature")}}).Status
-}
-
-func compact(raw []byte) []byte {
-	var out bytes.Buffer
-	_ = json.Compact(&out, raw)
-	return out.Bytes()
 }
 
 func hold(types ...string) stripesim.Control { return stripesim.Control{Hold: types} }
