@@ -11,6 +11,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Everything lives in one bucket; the first letters of a key say what stands under it.
@@ -45,7 +46,7 @@ type job struct {
 
 func openStore(dir string) (*store, error) {
 	db, err := bolt.Open(filepath.Join(dir, "stripe.db"), 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("another Stripe simulator runs on %s: stop it first, or choose another data directory", dir)
 	}
 	if err != nil {
@@ -204,8 +205,8 @@ func (t *tx) descend(prefix, below string, fn func(key string, value []byte) boo
 		below = prefix + "\xff"
 	}
 	c := t.bucket.Cursor()
-	k, v := c.Seek([]byte(below))
-	if k == nil {
+	var k, v []byte
+	if at, _ := c.Seek([]byte(below)); at == nil {
 		k, v = c.Last()
 	} else {
 		k, v = c.Prev()
