@@ -117,27 +117,12 @@ func clockMinute(c Clock) int {
 	return hours*60 + rest
 }
 
-// person is a path's worker: an id, or me.
-func person(ctx context.Context, raw string) (uuid.UUID, error) {
-	if raw == "me" {
-		if by := token.From(ctx); by.ID != uuid.Nil {
-			return by.ID, nil
-		}
-		return uuid.Nil, errs.New(errs.Unauthorized, "Sign in first.")
-	}
-	id, err := uuid.Parse(raw)
-	if err != nil || len(raw) != 36 {
-		return uuid.Nil, errs.New(errs.Malformed, "The id in the path is not a UUID.")
-	}
-	return id, nil
-}
-
 type workerIn struct {
 	Worker string `path:"id" maxLength:"36" doc:"the worker's id, or me"`
 }
 
 func (s *Service) getAvailability(ctx context.Context, in *workerIn) (Calendar, error) {
-	worker, err := person(ctx, in.Worker)
+	worker, err := api.Who(ctx, in.Worker)
 	if err != nil {
 		return Calendar{}, err
 	}
@@ -164,7 +149,7 @@ type availabilityIn struct {
 }
 
 func (s *Service) putAvailability(ctx context.Context, in *availabilityIn) (Calendar, error) {
-	worker, err := person(ctx, in.Worker)
+	worker, err := api.Who(ctx, in.Worker)
 	if err != nil {
 		return Calendar{}, err
 	}
@@ -248,7 +233,7 @@ type Slot struct {
 }
 
 func (s *Service) getSlots(ctx context.Context, in *slotsIn) ([]Slot, error) {
-	worker, err := person(ctx, in.Worker)
+	worker, err := api.Who(ctx, in.Worker)
 	if err != nil {
 		return nil, err
 	}
@@ -361,7 +346,7 @@ func blocked(b Block) BlockedSlot {
 }
 
 func (s *Service) postBlock(ctx context.Context, in *blockIn) (BlockedSlot, error) {
-	worker, err := person(ctx, in.Worker)
+	worker, err := api.Who(ctx, in.Worker)
 	if err != nil {
 		return BlockedSlot{}, err
 	}
@@ -396,7 +381,7 @@ type blocksIn struct {
 }
 
 func (s *Service) getBlocks(ctx context.Context, in *blocksIn) (api.Page[BlockedSlot], error) {
-	worker, err := person(ctx, in.Worker)
+	worker, err := api.Who(ctx, in.Worker)
 	if err != nil {
 		return api.Page[BlockedSlot]{}, err
 	}
@@ -414,7 +399,7 @@ type unblockIn struct {
 }
 
 func (s *Service) deleteBlock(ctx context.Context, in *unblockIn) (api.Nothing, error) {
-	worker, err := person(ctx, in.Worker)
+	worker, err := api.Who(ctx, in.Worker)
 	if err != nil {
 		return api.Nothing{}, err
 	}

@@ -131,7 +131,7 @@ func (s *Service) document(ctx context.Context, in *documentIn) (api.File, error
 	}
 	id, err := uuid.Parse(in.ID)
 	if err != nil {
-		return api.File{}, errs.New(errs.Malformed, "The id in the path is not a UUID.")
+		return api.File{}, errs.Field("id", "must be a UUID")
 	}
 	b, err := s.Booking(ctx, by, id)
 	if err != nil {

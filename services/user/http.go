@@ -34,19 +34,7 @@ type Who struct {
 	ID string `path:"id" maxLength:"36" doc:"a user's id, or me"`
 }
 
-func (w Who) user(ctx context.Context) (uuid.UUID, error) {
-	if w.ID == "me" {
-		if by := token.From(ctx); by.ID != uuid.Nil {
-			return by.ID, nil
-		}
-		return uuid.Nil, errs.New(errs.Unauthorized, "Sign in first.")
-	}
-	id, err := uuid.Parse(w.ID)
-	if err != nil || len(w.ID) != 36 {
-		return uuid.Nil, errs.New(errs.Malformed, "The id in the path is not a UUID.")
-	}
-	return id, nil
-}
+func (w Who) user(ctx context.Context) (uuid.UUID, error) { return api.Who(ctx, w.ID) }
 
 type listUsersIn struct {
 	api.Paging

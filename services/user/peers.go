@@ -29,6 +29,9 @@ func (s *Service) turn(ctx context.Context, by token.Caller, id uuid.UUID, statu
 		path, body["reason"] = "/suspend", reason
 	}
 	_, err := peer.Post[authAccount](ctx, s.peers.To("auth"), "/api/auth/users/"+id.String()+path, uuid.NewString(), body)
+	if errs.KindOf(err) == errs.NotFound {
+		return errNoUser
+	}
 	return err
 }
 

@@ -32,7 +32,7 @@ func TestProfile(t *testing.T) {
 		apitest.Call{What: "of nobody, alike", As: bob.token, Path: "/api/users/" + uuid.NewString(), Status: 404},
 		apitest.Call{What: "by nobody", Path: me, Status: 401},
 		apitest.Call{What: "by a service", As: w.ServiceToken("booking", "user"), Path: adas, Status: 403},
-		apitest.Call{What: "a bad id", As: ada.token, Path: "/api/users/42", Status: 400},
+		apitest.Call{What: "a bad id", As: ada.token, Path: "/api/users/42", Status: 422, Has: "must be a UUID, or me"},
 		apitest.Call{What: "a stranger's change", As: bob.token, Method: "PUT", Path: adas, Body: `{"bio":"x"}`, Status: 404},
 
 		put("everything", `{"name":" Ada  L. ","bio":"I count.\r\nA lot.","skills":[{"name":"Go","proficiency":5}],"experience":"10 years",

@@ -28,7 +28,7 @@ func TestOffer(t *testing.T) {
 		apitest.Call{What: "a fresh page", Path: adas, Status: 200, Has: `"hourlyRate":null,"currency":"USD","skills":[],"categories":[],"languages":[],"instantBooking":false,"available":true,"active":false`, HasNot: "example.com"},
 		apitest.Call{What: "not listed yet", Path: "/api/workers", Status: 200, Has: `"data":[]`},
 		apitest.Call{What: "me, without a token", Path: me, Status: 401},
-		apitest.Call{What: "a bad id", Path: "/api/workers/..%2f..%2fetc", Status: 400},
+		apitest.Call{What: "a bad id", Path: "/api/workers/..%2f..%2fetc", Status: 422},
 		apitest.Call{What: "me, of a client", As: bob.token, Path: me, Status: 404},
 		apitest.Call{What: "a client is no worker", Path: "/api/workers/" + bob.id.String(), Status: 404},
 		apitest.Call{What: "a client makes no offer", As: bob.token, Method: "PUT", Path: me, Body: `{}`, Status: 403},
