@@ -25,6 +25,7 @@ func TestBadRequests(t *testing.T) {
 		"too much":                   {"POST", "/v1/payment_intents", url.Values{"amount": {"100000000"}, "currency": {"usd"}}, 400, "amount_too_large"},
 		"too little":                 {"POST", "/v1/payment_intents", url.Values{"amount": {"49"}, "currency": {"usd"}}, 400, "amount_too_small"},
 		"no such currency":           {"POST", "/v1/payment_intents", url.Values{"amount": {"500"}, "currency": {"dollar"}}, 400, ""},
+		"no currency at all":         {"POST", "/v1/payment_intents", url.Values{"amount": {"500"}, "currency": {"zzz"}}, 400, ""},
 		"unknown field":              {"POST", "/v1/payment_intents", url.Values{"amount": {"500"}, "currency": {"usd"}, "status": {"succeeded"}}, 400, "parameter_unknown"},
 		"own field":                  {"POST", "/v1/payment_intents", url.Values{"amount": {"500"}, "currency": {"usd"}, "_authenticated": {"true"}}, 400, "parameter_unknown"},
 		"unknown payment method":     {"POST", "/v1/payment_intents", url.Values{"amount": {"500"}, "currency": {"usd"}, "payment_method": {"pm_nobody"}}, 404, "resource_missing"},

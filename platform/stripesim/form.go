@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"tulifo/platform/money"
 )
 
 // form reads a request's parameters. It keeps the first thing that is wrong, and done tells it: an endpoint reads all it
@@ -112,7 +114,7 @@ func (f *form) amount(name string) int64 {
 
 func (f *form) currency(name string) string {
 	s := strings.ToLower(f.need(name))
-	if len(s) != 3 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") != "" {
+	if _, err := money.Digits(strings.ToUpper(s)); s != "" && err != nil {
 		f.fail(invalid(name, "", "Invalid currency: must be a three-letter ISO code"))
 	}
 	return s
