@@ -3,13 +3,8 @@ package auth
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"embed"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"html/template"
 	"mime"
 	"net/http"
 	"net/url"
@@ -17,65 +12,25 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
+	"tulifo/platform/page"
 )
 
-//go:embed page/link.html page/link.css
-var pageFiles embed.FS
-
-var (
-	pageTemplate = template.Must(template.ParseFS(pageFiles, "page/link.html"))
-	pageStyle    = mustRead("page/link.css")
-	pagePolicy   = "default-src 'none'; style-src 'sha256-" + styleHash() + "'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-func mustRead(name string) template.CSS {
-	raw, err := pageFiles.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
-	return template.CSS(raw)
-}
-
-func styleHash() string {
-	h := sha256.Sum256([]byte(pageStyle))
-	return base64.StdEncoding.EncodeToString(h[:])
-}
-
-// page is what a person who follows a link sees.
-type page struct {
-	Title, Text string
-	Button      string // empty: there is nothing to press
-	Password    bool   // it asks for a new password
-	Problem     string // what was wrong with the last try
-	Home        string
-	Style       template.CSS
-}
-
-var asking = map[string]page{
+var asking = map[string]page.Page{
 	verify: {Title: "Confirm your e-mail address", Text: "Press the button, and we know that this address is yours.", Button: "Confirm"},
 	move:   {Title: "Use this e-mail address", Text: "Press the button, and you sign in with this address from now on.", Button: "Use this address"},
 	reset:  {Title: "Set a new password", Text: "It has at least 8 characters. You will be signed out everywhere.", Button: "Set the password", Password: true},
 }
 
-var done = map[string]page{
+var done = map[string]page.Page{
 	verify: {Title: "Thank you", Text: "Your e-mail address is confirmed."},
 	move:   {Title: "Done", Text: "You sign in with this address from now on."},
 	reset:  {Title: "Done", Text: "Sign in with your new password."},
 }
 
-// render is p as a file that loads nothing, runs nothing and is kept nowhere.
-func (s *Service) render(p page, status int) (api.File, error) {
-	p.Home, p.Style = s.cfg.PublicURL, pageStyle
-	var body bytes.Buffer
-	if err := pageTemplate.Execute(&body, p); err != nil {
-		return api.File{}, fmt.Errorf("render the page of a link: %w", err)
-	}
-	return api.File{ContentType: "text/html; charset=utf-8", Status: status, Body: body.Bytes(), Headers: http.Header{
-		"Content-Security-Policy": {pagePolicy},
-		// The token is part of the address: it must not travel on to other sites. same-origin rather than no-referrer, which makes the form's Origin null.
-		"Referrer-Policy": {"same-origin"},
-		"X-Robots-Tag":    {"noindex"},
-	}}, nil
+// render is p, which leads to the platform.
+func (s *Service) render(p page.Page, status int) (api.File, error) {
+	p.Home = s.cfg.PublicURL
+	return p.File(status)
 }
 
 // renderError is a page for an error that a person can act on; any other goes on as it is.
@@ -86,7 +41,7 @@ func (s *Service) renderError(purpose string, err error) (api.File, error) {
 	}
 	switch e.Kind {
 	case errs.NotFound, errs.Conflict:
-		return s.render(page{Title: "That did not work", Text: e.Message}, e.Kind.Status())
+		return s.render(page.Page{Title: "That did not work", Text: e.Message}, e.Kind.Status())
 	case errs.Invalid, errs.TooMany:
 		p := asking[purpose]
 		p.Problem = e.Message

@@ -1,15 +1,11 @@
 package notification
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
-	"embed"
 	"encoding/base64"
-	"fmt"
-	"html/template"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,29 +14,8 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
+	"tulifo/platform/page"
 )
-
-//go:embed page/unsubscribe.html page/unsubscribe.css
-var pageFiles embed.FS
-
-var (
-	pageTemplate = template.Must(template.ParseFS(pageFiles, "page/unsubscribe.html"))
-	pageStyle    = mustRead("page/unsubscribe.css")
-	pagePolicy   = "default-src 'none'; style-src 'sha256-" + styleHash() + "'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-func mustRead(name string) template.CSS {
-	raw, err := pageFiles.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
-	return template.CSS(raw)
-}
-
-func styleHash() string {
-	h := sha256.Sum256([]byte(pageStyle))
-	return base64.StdEncoding.EncodeToString(h[:])
-}
 
 // unsubscribeToken says who wants no more mail about what, so that nobody else can say it for them. It holds for ever: old mails are read late.
 func (s *Service) unsubscribeToken(user uuid.UUID, c Category) string {
@@ -61,25 +36,13 @@ func (s *Service) unsubscriber(tok string) (uuid.UUID, Category, bool) {
 	return user, c, subtle.ConstantTimeCompare([]byte(tok), []byte(s.unsubscribeToken(user, c))) == 1
 }
 
-// page is what somebody sees who follows the link under a mail.
-type page struct {
-	Title, Text, Button, Home string
-	Style                     template.CSS
-}
-
-func (s *Service) render(p page, status int) (api.File, error) {
-	p.Home, p.Style = s.cfg.PublicURL, pageStyle
-	var body bytes.Buffer
-	if err := pageTemplate.Execute(&body, p); err != nil {
-		return api.File{}, fmt.Errorf("render the page that unsubscribes: %w", err)
-	}
-	return api.File{ContentType: "text/html; charset=utf-8", Status: status, Body: body.Bytes(), Headers: http.Header{
-		"Content-Security-Policy": {pagePolicy}, "Referrer-Policy": {"same-origin"}, "X-Robots-Tag": {"noindex"},
-	}}, nil
+func (s *Service) render(p page.Page, status int) (api.File, error) {
+	p.Home = s.cfg.PublicURL
+	return p.File(status)
 }
 
 func (s *Service) notOurs() (api.File, error) {
-	return s.render(page{Title: "That did not work", Text: "This link is not one of ours. Perhaps it was cut off in the mail."}, http.StatusNotFound)
+	return s.render(page.Page{Title: "That did not work", Text: "This link is not one of ours. Perhaps it was cut off in the mail."}, http.StatusNotFound)
 }
 
 // unsubscribePage changes nothing, because mail scanners follow links.
@@ -88,7 +51,7 @@ func (s *Service) unsubscribePage(_ context.Context, in *unsubscribeIn) (api.Fil
 	if !ok {
 		return s.notOurs()
 	}
-	return s.render(page{Title: "No more mail about " + string(c), Text: "You still find everything in the app.", Button: "Unsubscribe"}, http.StatusOK)
+	return s.render(page.Page{Title: "No more mail about " + string(c), Text: "You still find everything in the app.", Button: "Unsubscribe"}, http.StatusOK)
 }
 
 // unsubscribe takes the form of the page, and the one click of a mail program (RFC 8058).
@@ -103,5 +66,5 @@ func (s *Service) unsubscribe(ctx context.Context, in *unsubscribePostIn) (api.F
 		}
 		return api.File{}, err
 	}
-	return s.render(page{Title: "Done", Text: "You get no more mail about " + string(c) + ". You can change that in your settings."}, http.StatusOK)
+	return s.render(page.Page{Title: "Done", Text: "You get no more mail about " + string(c) + ". You can change that in your settings."}, http.StatusOK)
 }

@@ -1,0 +1,38 @@
+package page_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"tulifo/platform/page"
+)
+
+func TestPage(t *testing.T) {
+	f, err := page.Page{Title: "Set a <new> password", Text: "It has 8 characters.", Problem: "Too short.", Button: "Set it", Password: true, Home: "https://tulifo.example"}.File(422)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := string(f.Body)
+	for _, want := range []string{"Set a &lt;new&gt; password", `role="alert">Too short.`, `type="password"`, `<form method="post">`, ">Set it</button>"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%q is not in %s", want, body)
+		}
+	}
+	for _, not := range []string{"<script", "http://", "src=", "Go to Tulifo"} {
+		if strings.Contains(body, not) {
+			t.Errorf("%q is in %s", not, body)
+		}
+	}
+	_, sheet, _ := strings.Cut(body, "<style>")
+	sheet, _, _ = strings.Cut(sheet, "</style>")
+	h := sha256.Sum256([]byte(sheet))
+	if p := f.Headers.Get("Content-Security-Policy"); !strings.Contains(p, base64.StdEncoding.EncodeToString(h[:])) || !strings.HasPrefix(p, "default-src 'none'") || f.Status != 422 {
+		t.Errorf("the browser would not take the sheet: %s", p)
+	}
+	f, err = page.Page{Title: "Done", Home: "https://tulifo.example"}.File(200)
+	if err != nil || strings.Contains(string(f.Body), "<form") || !strings.Contains(string(f.Body), `href="https://tulifo.example"`) {
+		t.Errorf("%v: %s", err, f.Body)
+	}
+}
