@@ -8,9 +8,7 @@ import (
 
 	"tulifo/event"
 	"tulifo/platform/api"
-	"tulifo/platform/errs"
 	"tulifo/platform/money"
-	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
 
@@ -47,24 +45,7 @@ func (s *Service) postPayment(ctx context.Context, in *postPaymentIn) (Checkout,
 }
 
 func (s *Service) listPayments(ctx context.Context, in *api.Paging) (api.Page[Payment], error) {
-	by := token.From(ctx)
-	var before *key
-	if in.Cursor != "" {
-		before = &key{}
-		if err := api.DecodeCursor(in.Cursor, &before.CreatedAt, &before.ID); err != nil {
-			return api.Page[Payment]{}, err
-		}
-	}
-	rows, err := page(ctx, s.db, by.Role, by.ID, before, in.Limit+1)
-	if err != nil {
-		return api.Page[Payment]{}, err
-	}
-	cut := api.Slice(rows, in.Limit, func(p payment) string { return api.EncodeCursor(p.CreatedAt, p.ID) })
-	out := api.Page[Payment]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, p := range cut.Items {
-		out.Items = append(out.Items, view(p, by))
-	}
-	return out, nil
+	return s.Payments(ctx, token.From(ctx), *in)
 }
 
 type byIDIn struct {
@@ -72,18 +53,8 @@ type byIDIn struct {
 }
 
 func (s *Service) getPayment(ctx context.Context, in *byIDIn) (Payment, error) {
-	by := token.From(ctx)
-	p, err := byID(ctx, s.db, in.ID)
-	if err == nil && !by.Is(token.Admin, token.Service) && by.ID != p.ClientID && by.ID != p.WorkerID {
-		err = errs.New(errs.NotFound, noPayment)
-	}
-	if errs.KindOf(err) == errs.NotFound {
-		return Payment{}, errs.New(errs.NotFound, noPayment)
-	}
-	return view(p, by), err
+	return s.Payment(ctx, token.From(ctx), in.ID)
 }
-
-const noPayment = "There is no such payment."
 
 type postRefundIn struct {
 	ID   uuid.UUID `path:"id"`
@@ -154,23 +125,7 @@ func (s *Service) postPayout(ctx context.Context, in *postPayoutIn) (Payout, err
 }
 
 func (s *Service) listPayouts(ctx context.Context, in *api.Paging) (api.Page[Payout], error) {
-	before := key{CreatedAt: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}
-	if in.Cursor != "" {
-		if err := api.DecodeCursor(in.Cursor, &before.CreatedAt, &before.ID); err != nil {
-			return api.Page[Payout]{}, err
-		}
-	}
-	rows, err := postgres.All[payout](ctx, s.db, `SELECT `+payoutColumns+` FROM payouts WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`,
-		token.From(ctx).ID, before.CreatedAt, before.ID, in.Limit+1)
-	if err != nil {
-		return api.Page[Payout]{}, err
-	}
-	cut := api.Slice(rows, in.Limit, func(p payout) string { return api.EncodeCursor(p.CreatedAt, p.ID) })
-	out := api.Page[Payout]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, p := range cut.Items {
-		out.Items = append(out.Items, viewPayout(p))
-	}
-	return out, nil
+	return s.Payouts(ctx, token.From(ctx), *in)
 }
 
 // ForBooking is what other services are told of a booking's payment.
@@ -186,9 +141,6 @@ type forBookingIn struct {
 
 func (s *Service) getForBooking(ctx context.Context, in *forBookingIn) (ForBooking, error) {
 	p, err := byBooking(ctx, s.db, in.BookingID)
-	if errs.KindOf(err) == errs.NotFound {
-		return ForBooking{}, errs.New(errs.NotFound, noPayment)
-	}
 	return ForBooking{p.event(), p.Status, p.CompletedAt}, err
 }
 
@@ -200,18 +152,7 @@ type LedgerEscrow struct {
 }
 
 func (s *Service) listLedgerEscrow(ctx context.Context, in *api.Paging) (api.Page[LedgerEscrow], error) {
-	after := "escrow:"
-	if in.Cursor != "" {
-		if err := api.DecodeCursor(in.Cursor, &after); err != nil {
-			return api.Page[LedgerEscrow]{}, err
-		}
-	}
-	rows, err := postgres.All[LedgerEscrow](ctx, s.db, `SELECT substr(account, 8)::uuid AS booking_id, balance AS remaining, currency FROM balances
-		WHERE account LIKE 'escrow:%' AND account > $1 ORDER BY account LIMIT $2`, after, in.Limit+1)
-	if err != nil {
-		return api.Page[LedgerEscrow]{}, err
-	}
-	return api.Slice(rows, in.Limit, func(l LedgerEscrow) string { return api.EncodeCursor("escrow:" + l.BookingID.String()) }), nil
+	return s.LedgerEscrows(ctx, *in)
 }
 
 type getStatementIn struct {

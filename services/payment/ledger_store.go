@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"tulifo/platform/api"
 	"tulifo/platform/postgres"
 )
 
@@ -150,4 +151,20 @@ func merge(ctx context.Context, q postgres.Querier) error {
 			RETURNING account, currency, amount)
 		INSERT INTO rollup (account, currency, amount) SELECT account, currency, sum(amount) FROM gone GROUP BY account, currency`)
 	return err
+}
+
+// LedgerEscrows is a page of what the ledger holds for bookings, those for which it holds nothing any more included.
+func (s *Service) LedgerEscrows(ctx context.Context, paging api.Paging) (api.Page[LedgerEscrow], error) {
+	after := "escrow:"
+	if paging.Cursor != "" {
+		if err := api.DecodeCursor(paging.Cursor, &after); err != nil {
+			return api.Page[LedgerEscrow]{}, err
+		}
+	}
+	rows, err := postgres.All[LedgerEscrow](ctx, s.db, `SELECT substr(account, 8)::uuid AS booking_id, balance AS remaining, currency FROM balances
+		WHERE account LIKE 'escrow:%' AND account > $1 ORDER BY account LIMIT $2`, after, paging.Limit+1)
+	if err != nil {
+		return api.Page[LedgerEscrow]{}, err
+	}
+	return api.Slice(rows, paging.Limit, func(l LedgerEscrow) string { return api.EncodeCursor("escrow:" + l.BookingID.String()) }), nil
 }

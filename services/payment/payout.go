@@ -10,6 +10,7 @@ import (
 	"github.com/stripe/stripe-go/v85"
 
 	"tulifo/event"
+	"tulifo/platform/api"
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
@@ -99,6 +100,27 @@ func (s *Service) Withdraw(ctx context.Context, by token.Caller, amount *money.D
 		return s.audited(ctx, tx, "payout.ordered", p.ID, want)
 	})
 	return viewPayout(p), err
+}
+
+// Payouts is a page of the caller's withdrawals, newest first.
+func (s *Service) Payouts(ctx context.Context, by token.Caller, paging api.Paging) (api.Page[Payout], error) {
+	before := key{CreatedAt: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}
+	if paging.Cursor != "" {
+		if err := api.DecodeCursor(paging.Cursor, &before.CreatedAt, &before.ID); err != nil {
+			return api.Page[Payout]{}, err
+		}
+	}
+	rows, err := postgres.All[payout](ctx, s.db, `SELECT `+payoutColumns+` FROM payouts WHERE user_id = $1 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4`,
+		by.ID, before.CreatedAt, before.ID, paging.Limit+1)
+	if err != nil {
+		return api.Page[Payout]{}, err
+	}
+	cut := api.Slice(rows, paging.Limit, func(p payout) string { return api.EncodeCursor(p.CreatedAt, p.ID) })
+	out := api.Page[Payout]{Limit: cut.Limit, NextCursor: cut.NextCursor}
+	for _, p := range cut.Items {
+		out.Items = append(out.Items, viewPayout(p))
+	}
+	return out, nil
 }
 
 // retryPayout makes the next step of a withdrawal at the rail.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"tulifo/platform/errs"
 	"tulifo/platform/postgres"
 )
 
@@ -83,9 +84,19 @@ func page(ctx context.Context, q postgres.Querier, party string, who uuid.UUID, 
 }
 
 func byID(ctx context.Context, q postgres.Querier, id uuid.UUID) (payment, error) {
-	return postgres.One[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE id = $1`, id)
+	return known(postgres.One[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE id = $1`, id))
 }
 
 func byBooking(ctx context.Context, q postgres.Querier, booking uuid.UUID) (payment, error) {
-	return postgres.One[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE booking_id = $1`, booking)
+	return known(postgres.One[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE booking_id = $1`, booking))
+}
+
+var errNoPayment = errs.New(errs.NotFound, "There is no such payment.")
+
+// known says in words that a payment is not there.
+func known(p payment, err error) (payment, error) {
+	if errs.KindOf(err) == errs.NotFound {
+		err = errNoPayment
+	}
+	return p, err
 }

@@ -130,6 +130,39 @@ func (s *Service) HeldOf(ctx context.Context, by token.Caller, paging api.Paging
 	return page, nil
 }
 
+// Payment is the payment of that id as by may see it. NotFound: there is none, or he is no party to it.
+func (s *Service) Payment(ctx context.Context, by token.Caller, id uuid.UUID) (Payment, error) {
+	p, err := byID(ctx, s.db, id)
+	if err != nil {
+		return Payment{}, err
+	}
+	if !by.Is(token.Admin, token.Service) && by.ID != p.ClientID && by.ID != p.WorkerID {
+		return Payment{}, errNoPayment
+	}
+	return view(p, by), nil
+}
+
+// Payments is a page of the caller's payments, newest first; of all of them for an admin.
+func (s *Service) Payments(ctx context.Context, by token.Caller, paging api.Paging) (api.Page[Payment], error) {
+	var before *key
+	if paging.Cursor != "" {
+		before = &key{}
+		if err := api.DecodeCursor(paging.Cursor, &before.CreatedAt, &before.ID); err != nil {
+			return api.Page[Payment]{}, err
+		}
+	}
+	rows, err := page(ctx, s.db, by.Role, by.ID, before, paging.Limit+1)
+	if err != nil {
+		return api.Page[Payment]{}, err
+	}
+	cut := api.Slice(rows, paging.Limit, func(p payment) string { return api.EncodeCursor(p.CreatedAt, p.ID) })
+	out := api.Page[Payment]{Limit: cut.Limit, NextCursor: cut.NextCursor}
+	for _, p := range cut.Items {
+		out.Items = append(out.Items, view(p, by))
+	}
+	return out, nil
+}
+
 // view is a payment as by may see it: what the platform takes of the worker's money is not the client's to know.
 func view(p payment, by token.Caller) Payment {
 	in := func(minor int64) money.Decimal { return money.Of(minor, p.Currency).Decimal() }
