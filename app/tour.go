@@ -32,6 +32,8 @@ type tour struct {
 	payment        uuid.UUID
 	escrow         uuid.UUID
 	start, end     time.Time
+	price          int64 // minor units; 0 until it is booked
+	currency       string
 }
 
 type person struct {
@@ -101,7 +103,11 @@ func (t *tour) walk(ctx context.Context) error {
 	} {
 		t.n++
 		fmt.Fprintf(t.out, "\n%2d. %s\n", t.n, step.what)
-		if err := step.do(ctx); err != nil {
+		err := step.do(ctx)
+		if err == nil {
+			err = t.holders(ctx)
+		}
+		if err != nil {
 			return fmt.Errorf("step %d (%s): %w", t.n, step.what, err)
 		}
 	}

@@ -137,9 +137,11 @@ func (t *tour) reserve(ctx context.Context) error {
 		return err
 	}
 	t.booking = made.ID
-	if amount, err := made.TotalAmount.In(made.Currency); err != nil || amount != money.Of(16000, "USD") {
+	amount, err := made.TotalAmount.In(made.Currency)
+	if err != nil || amount != money.Of(16000, "USD") {
 		return fmt.Errorf("the price is %s %s instead of 160.00 USD", made.TotalAmount, made.Currency)
 	}
+	t.price, t.currency = amount.Minor, amount.Currency
 	t.say("Held for him: %s, %s %s", made.Status, made.TotalAmount, made.Currency)
 	return nil
 }
@@ -191,7 +193,7 @@ func (t *tour) pays(ctx context.Context) error {
 		return err
 	}
 	t.escrow = held[0].ID
-	return t.holders(ctx)
+	return nil
 }
 
 // card confirms the payment as Stripe's script in a browser does, with the client secret.
@@ -240,10 +242,7 @@ func (t *tour) releases(ctx context.Context) error {
 	if err := t.call(ctx, http.MethodPost, "/api/v1/escrow/"+t.escrow.String()+"/release", t.client.token, map[string]any{}, http.StatusOK, nil); err != nil {
 		return err
 	}
-	if err := t.wallet(ctx, "144.00"); err != nil {
-		return err
-	}
-	return t.holders(ctx)
+	return t.wallet(ctx, "144.00")
 }
 
 type wallet struct {
@@ -255,24 +254,6 @@ type wallet struct {
 func (t *tour) wallet(ctx context.Context, available money.Decimal) error {
 	_, err := until(ctx, t, "/api/payments/wallet", t.worker.token, func(w wallet) bool { return w.Available == available })
 	return err
-}
-
-// holders says who holds the money now.
-func (t *tour) holders(ctx context.Context) error {
-	var account struct {
-		Status                                                      string
-		HeldAmount, ReleasedAmount, RefundedAmount, RemainingAmount money.Decimal
-		Currency                                                    string
-	}
-	if err := t.call(ctx, http.MethodGet, "/api/v1/escrow/"+t.escrow.String(), t.client.token, nil, http.StatusOK, &account); err != nil {
-		return err
-	}
-	var w wallet
-	if err := t.call(ctx, http.MethodGet, "/api/payments/wallet", t.worker.token, nil, http.StatusOK, &w); err != nil {
-		return err
-	}
-	t.say("Escrow (%s): %s of %s %s remain; her wallet: %s", account.Status, account.RemainingAmount, account.HeldAmount, account.Currency, w.Available)
-	return nil
 }
 
 func (t *tour) withdraws(ctx context.Context) error {
