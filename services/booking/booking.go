@@ -158,7 +158,7 @@ func (s *Service) calendarFor(ctx context.Context, by token.Caller, want Request
 	if err != nil {
 		return nil, err
 	}
-	if !cal.known {
+	if !cal.known || cal.doubtful(want) {
 		if err := s.learnWorker(ctx, want.WorkerID); err != nil {
 			return nil, err
 		}
@@ -170,6 +170,12 @@ func (s *Service) calendarFor(ctx context.Context, by token.Caller, want Request
 		return cal, s.learnVerified(ctx, by.ID)
 	}
 	return cal, nil
+}
+
+// doubtful tells that the copy of the worker's offer refuses what the client wants: he may have seen a newer one.
+func (c *workerCalendar) doubtful(want Request) bool {
+	_, err := c.price(want, span{want.Start, want.End}.minutes())
+	return !c.active || err != nil
 }
 
 // draw decides and answers the booking as it would be.

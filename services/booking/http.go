@@ -2,6 +2,7 @@ package booking
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"strings"
 	"time"
@@ -228,7 +229,7 @@ func (s *Service) edit(ctx context.Context, in *editIn) (Answer, error) {
 	if e.MeetingURL != nil && *e.MeetingURL != "" && !secure(*e.MeetingURL) {
 		return Answer{}, errs.Field("meetingUrl", "is not an https address")
 	}
-	return answered(s.Edit(ctx, token.From(ctx), in.ID, e))
+	return answered(again(func() (Booking, error) { return s.Edit(ctx, token.From(ctx), in.ID, e) }))
 }
 
 func (s *Service) confirm(ctx context.Context, in *byID) (Answer, error) {
@@ -242,6 +243,17 @@ type cancelIn struct {
 	} `required:"false"`
 }
 
+// again decides once more when the booking has changed since it was read: the word of its payment may have come in between, and who does this does
+// not mean one version of it. Agreeing to a time is never repeated: by then it may be another time.
+func again(do func() (Booking, error)) (b Booking, err error) {
+	for range 3 {
+		if b, err = do(); !errors.Is(err, errChanged) {
+			break
+		}
+	}
+	return b, err
+}
+
 func (s *Service) cancel(ctx context.Context, in *cancelIn) (Answer, error) {
 	reason := ""
 	if in.Body != nil {
@@ -250,19 +262,19 @@ func (s *Service) cancel(ctx context.Context, in *cancelIn) (Answer, error) {
 			return Answer{}, err
 		}
 	}
-	return answered(s.Cancel(ctx, token.From(ctx), in.ID, reason))
+	return answered(again(func() (Booking, error) { return s.Cancel(ctx, token.From(ctx), in.ID, reason) }))
 }
 
 func (s *Service) start(ctx context.Context, in *byID) (Answer, error) {
-	return answered(s.Start(ctx, token.From(ctx), in.ID))
+	return answered(again(func() (Booking, error) { return s.Start(ctx, token.From(ctx), in.ID) }))
 }
 
 func (s *Service) complete(ctx context.Context, in *byID) (Answer, error) {
-	return answered(s.Complete(ctx, token.From(ctx), in.ID))
+	return answered(again(func() (Booking, error) { return s.Complete(ctx, token.From(ctx), in.ID) }))
 }
 
 func (s *Service) noShow(ctx context.Context, in *byID) (Answer, error) {
-	return answered(s.ReportNoShow(ctx, token.From(ctx), in.ID))
+	return answered(again(func() (Booking, error) { return s.ReportNoShow(ctx, token.From(ctx), in.ID) }))
 }
 
 type contestIn struct {
@@ -291,7 +303,7 @@ func (s *Service) reschedule(ctx context.Context, in *rescheduleIn) (Answer, err
 	if err := sane("startTime", in.Body.Start); err != nil {
 		return Answer{}, err
 	}
-	return answered(s.Reschedule(ctx, token.From(ctx), in.ID, in.Body.Start))
+	return answered(again(func() (Booking, error) { return s.Reschedule(ctx, token.From(ctx), in.ID, in.Body.Start) }))
 }
 
 func (s *Service) acceptReschedule(ctx context.Context, in *byID) (Answer, error) {
