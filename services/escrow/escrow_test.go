@@ -291,6 +291,8 @@ func TestCollectorsShowWhatIsHeld(t *testing.T) {
 	w.held(16050, "USD")
 	_, frozen := w.held(1200, "JPY")
 	w.Call(apitest.Call{What: "freeze", As: w.asAdmin, Path: w.path(frozen, "freeze"), Body: map[string]any{"reason": "a look"}, Status: 200})
+	w.Call(apitest.Call{What: "what somebody has to decide about", As: w.asAdmin, Path: "/api/v1/escrow?status=frozen", Status: 200, Has: frozen.ID.String(), HasNot: `"active"`})
+	w.Call(apitest.Call{What: "a status that is none", As: w.asAdmin, Path: "/api/v1/escrow?status=lost", Status: 422})
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(w.service.Collectors()...)
 	families, err := registry.Gather()

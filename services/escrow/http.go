@@ -83,10 +83,11 @@ func answered(a Account, err error) (Answer, error) {
 type listIn struct {
 	api.Paging
 	BookingID uuid.UUID `query:"bookingId" required:"false"`
+	Status    Status    `query:"status" enum:"active,partially_released,frozen,released,refunded,split" required:"false"`
 }
 
 func (s *Service) getList(ctx context.Context, in *listIn) (api.Page[Answer], error) {
-	page, err := s.Accounts(ctx, token.From(ctx), in.BookingID, in.Paging)
+	page, err := s.Accounts(ctx, token.From(ctx), in.BookingID, in.Status, in.Paging)
 	out := api.Page[Answer]{Limit: page.Limit, NextCursor: page.NextCursor}
 	for _, a := range page.Items {
 		out.Items = append(out.Items, answer(a))

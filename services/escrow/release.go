@@ -38,8 +38,9 @@ func (s *Service) Moves(ctx context.Context, id uuid.UUID) ([]Move, error) {
 	return movesOf(ctx, s.db, id)
 }
 
-// Accounts is a page of the caller's accounts, the newest first; all of them for an admin or a service. A booking that is not nil narrows it.
-func (s *Service) Accounts(ctx context.Context, by token.Caller, booking uuid.UUID, p api.Paging) (api.Page[Account], error) {
+// Accounts is a page of the caller's accounts, the newest first; all of them for an admin or a service. A booking that is not nil and a
+// status that is not empty narrow it.
+func (s *Service) Accounts(ctx context.Context, by token.Caller, booking uuid.UUID, status Status, p api.Paging) (api.Page[Account], error) {
 	side := by.Role
 	if by.Is(token.Admin, token.Service) {
 		side = ""
@@ -52,7 +53,7 @@ func (s *Service) Accounts(ctx context.Context, by token.Caller, booking uuid.UU
 			return api.Page[Account]{}, err
 		}
 	}
-	rows, err := list(ctx, s.db, side, by.ID, booking, before, id, p.Limit+1)
+	rows, err := list(ctx, s.db, side, by.ID, booking, status, before, id, p.Limit+1)
 	if err != nil {
 		return api.Page[Account]{}, err
 	}

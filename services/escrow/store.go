@@ -178,8 +178,8 @@ func movesOf(ctx context.Context, q postgres.Querier, id uuid.UUID) ([]Move, err
 }
 
 // list is a page of accounts, the newest first, from below the cursor on. side is client, worker, or empty for everybody's.
-func list(ctx context.Context, q postgres.Querier, side string, user, booking uuid.UUID, before *time.Time, id uuid.UUID, limit int) ([]Account, error) {
+func list(ctx context.Context, q postgres.Querier, side string, user, booking uuid.UUID, status Status, before *time.Time, id uuid.UUID, limit int) ([]Account, error) {
 	whose := map[string]string{"client": `a.client_id = $1`, "worker": `a.worker_id = $1`, "": `$1::uuid IS NOT NULL`}[side]
 	return postgres.All[Account](ctx, q, `SELECT `+columns+accounts+`WHERE `+whose+` AND ($2::uuid = '00000000-0000-0000-0000-000000000000' OR a.booking_id = $2)
-		AND ($3::timestamptz IS NULL OR (a.created_at, a.id) < ($3, $4)) ORDER BY a.created_at DESC, a.id DESC LIMIT $5`, user, booking, before, id, limit)
+		AND ($3 = '' OR a.status = $3) AND ($4::timestamptz IS NULL OR (a.created_at, a.id) < ($4, $5)) ORDER BY a.created_at DESC, a.id DESC LIMIT $6`, user, booking, status, before, id, limit)
 }

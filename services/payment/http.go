@@ -44,8 +44,13 @@ func (s *Service) postPayment(ctx context.Context, in *postPaymentIn) (Checkout,
 	return s.Pay(ctx, token.From(ctx), in.Body.BookingID)
 }
 
-func (s *Service) listPayments(ctx context.Context, in *api.Paging) (api.Page[Payment], error) {
-	return s.Payments(ctx, token.From(ctx), *in)
+type listPaymentsIn struct {
+	api.Paging
+	Status Status `query:"status" enum:"created,processing,completed,refunded,charged_back,cancelled,needs_review" required:"false"`
+}
+
+func (s *Service) listPayments(ctx context.Context, in *listPaymentsIn) (api.Page[Payment], error) {
+	return s.Payments(ctx, token.From(ctx), in.Status, in.Paging)
 }
 
 type byIDIn struct {

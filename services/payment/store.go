@@ -74,13 +74,13 @@ type key struct {
 }
 
 // page is the newest payments before a key; zero ids select nothing, so an admin's page names neither.
-func page(ctx context.Context, q postgres.Querier, party string, who uuid.UUID, before *key, limit int) ([]payment, error) {
-	where := map[string]string{"client": `client_id = $1`, "worker": `worker_id = $1`, "admin": `$1::uuid IS NOT NULL`}[party]
+func page(ctx context.Context, q postgres.Querier, party string, who uuid.UUID, status Status, before *key, limit int) ([]payment, error) {
+	where := map[string]string{"client": `client_id = $1`, "worker": `worker_id = $1`, "admin": `$1::uuid IS NOT NULL`}[party] + ` AND ($2 = '' OR status = $2)`
 	if before == nil {
-		return postgres.All[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE `+where+` ORDER BY created_at DESC, id DESC LIMIT $2`, who, limit)
+		return postgres.All[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE `+where+` ORDER BY created_at DESC, id DESC LIMIT $3`, who, status, limit)
 	}
-	return postgres.All[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE `+where+` AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $2`,
-		who, limit, before.CreatedAt, before.ID)
+	return postgres.All[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE `+where+` AND (created_at, id) < ($4, $5) ORDER BY created_at DESC, id DESC LIMIT $3`,
+		who, status, limit, before.CreatedAt, before.ID)
 }
 
 func byID(ctx context.Context, q postgres.Querier, id uuid.UUID) (payment, error) {

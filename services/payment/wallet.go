@@ -142,8 +142,8 @@ func (s *Service) Payment(ctx context.Context, by token.Caller, id uuid.UUID) (P
 	return view(p, by), nil
 }
 
-// Payments is a page of the caller's payments, newest first; of all of them for an admin.
-func (s *Service) Payments(ctx context.Context, by token.Caller, paging api.Paging) (api.Page[Payment], error) {
+// Payments is a page of the caller's payments, newest first; of all of them for an admin. A status that is not empty narrows it.
+func (s *Service) Payments(ctx context.Context, by token.Caller, status Status, paging api.Paging) (api.Page[Payment], error) {
 	var before *key
 	if paging.Cursor != "" {
 		before = &key{}
@@ -151,7 +151,7 @@ func (s *Service) Payments(ctx context.Context, by token.Caller, paging api.Pagi
 			return api.Page[Payment]{}, err
 		}
 	}
-	rows, err := page(ctx, s.db, by.Role, by.ID, before, paging.Limit+1)
+	rows, err := page(ctx, s.db, by.Role, by.ID, status, before, paging.Limit+1)
 	if err != nil {
 		return api.Page[Payment]{}, err
 	}
