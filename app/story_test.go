@@ -27,7 +27,6 @@ import (
 type platform struct {
 	machine *machine
 	log     *lines
-	stop    func()
 }
 
 // lines collects what is logged; it may be written to from many goroutines.

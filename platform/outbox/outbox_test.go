@@ -350,7 +350,7 @@ func TestChain(t *testing.T) {
 		if e.N == 5 {
 			return leave(ctx, tx, e.N)
 		}
-		return outbox.Add(ctx, tx, outbox.EnvelopeFrom(ctx).Subject, heard{e.N})
+		return outbox.Add(ctx, tx, outbox.EnvelopeFrom(ctx).Subject, heard(e))
 	})
 	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e heard) error {
 		return p.reader.InTx(ctx, func(joined postgres.Tx) error {

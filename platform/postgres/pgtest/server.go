@@ -54,7 +54,10 @@ pid=$(head -n 1 "$1/data/postmaster.pid") && kill -INT "$pid"
 n=0; while [ -e "$1/data/postmaster.pid" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done
 rm -rf -- "$1"`
 
-var leash io.Closer // of the server's janitor; kept open until this process ends
+// leash is the server's janitor's; it is kept open until this process ends.
+//
+//lint:ignore U1000 it is there to be held, not to be read
+var leash io.Closer
 
 // attend has a janitor clear away dir when the answered leash is closed or this process ends.
 func attend(dir string) (io.Closer, error) {
