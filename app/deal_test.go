@@ -20,40 +20,46 @@ func TestNoShows(t *testing.T) {
 	m := openMarket(t, "80", "USD", false)
 	m.to(monday.Add(-time.Hour))
 	at := func(n int) time.Time { return monday.Add(time.Duration(n) * time.Hour) }
-	absent, contested, worker, stopped := m.paid(at(0), time.Hour, "pm_card_visa"), m.paid(at(1), time.Hour, "pm_card_visa"), m.paid(at(2), time.Hour, "pm_card_visa"), m.paid(at(3), time.Hour, "pm_card_visa")
+	var sales [5]sale
+	for i := range sales {
+		sales[i] = m.paid(at(i), time.Hour, "pm_card_visa")
+	}
+	absent, contested, let, worker, stopped := sales[0], sales[1], sales[2], sales[3], sales[4]
 	m.to(at(0).Add(14 * time.Minute))
 	m.post(m.worker, bookingPath(absent.booking)+"/no-show", map[string]any{}, http.StatusConflict, nil)
-	m.to(at(3).Add(15 * time.Minute))
+	m.to(at(4).Add(15 * time.Minute))
 	m.post(m.admin, "/api/v1/escrow/"+stopped.escrow.String()+"/freeze", map[string]any{"reason": "looking into it"}, http.StatusOK, nil)
 	m.sees(m.worker, heldPath, `"blockedBy":"frozen"`)
-	for _, d := range []sale{absent, contested, stopped} {
+	for _, d := range []sale{absent, contested, let, stopped} {
 		m.post(m.worker, bookingPath(d.booking)+"/no-show", map[string]any{}, http.StatusOK, nil)
 	}
 	m.post(m.client, bookingPath(worker.booking)+"/no-show", map[string]any{}, http.StatusOK, nil)
 	m.post(m.worker, bookingPath(absent.booking)+"/no-show/contest", map[string]any{"reason": "I was there"}, http.StatusForbidden, nil)
-	m.post(m.client, bookingPath(contested.booking)+"/no-show/contest", map[string]any{"reason": "I was there"}, http.StatusOK, nil)
+	for _, d := range []sale{contested, let} {
+		m.post(m.client, bookingPath(d.booking)+"/no-show/contest", map[string]any{"reason": "I was there"}, http.StatusOK, nil)
+	}
 	m.p.settle(t)
-	m.holds(absent, "no_show", "client", `"2026-03-10T11:15:00Z"`)
+	m.holds(absent, "no_show", "client", `"2026-03-10T12:15:00Z"`)
 	m.holds(contested, "no_show_contested", "support", "null")
 	m.holds(stopped, "frozen", "support", "null")
 	m.post(m.admin, "/api/v1/escrow/"+stopped.escrow.String()+"/unfreeze", nil, http.StatusOK, nil)
 	m.p.settle(t)
-	m.holds(stopped, "no_show", "client", `"2026-03-10T11:15:00Z"`)
-	m.holds(worker, "no_show", "worker", `"2026-03-10T11:15:00Z"`)
+	m.holds(stopped, "no_show", "client", `"2026-03-10T12:15:00Z"`)
+	m.holds(worker, "no_show", "worker", `"2026-03-10T12:15:00Z"`)
 
-	m.to(at(27).Add(15 * time.Minute))
+	m.to(at(28).Add(15 * time.Minute))
 	m.ended("an absent client", absent, "80.00", "0.00")
 	m.ended("an absent worker", worker, "0.00", "80.00")
 	m.ended("stopped meanwhile", stopped, "80.00", "0.00")
-	m.purse("after a day", m.worker, "144.00", "72.00", "0.00")
+	m.purse("after a day", m.worker, "144.00", "144.00", "0.00")
 	m.to(at(24 * 40))
-	m.purse("contested", m.worker, "144.00", "72.00", "0.00")
-	m.post(m.admin, "/api/v1/escrow/"+contested.escrow.String()+"/unfreeze", nil, http.StatusOK, nil)
-	m.p.settle(t)
+	m.purse("contested", m.worker, "144.00", "144.00", "0.00")
 	m.holds(contested, "no_show_contested", "support", "null")
 	m.post(m.admin, "/api/v1/escrow/"+contested.escrow.String()+"/release", map[string]any{"amount": json.Number("20")}, http.StatusOK, nil)
 	m.post(m.admin, "/api/v1/escrow/"+contested.escrow.String()+"/refund", map[string]any{}, http.StatusOK, nil)
 	m.ended("decided", contested, "20.00", "60.00")
+	m.post(m.admin, "/api/v1/escrow/"+let.escrow.String()+"/unfreeze", nil, http.StatusOK, nil)
+	m.ended("let go", let, "80.00", "0.00")
 	m.balanced(m.worker)
 	m.p.intact(t)
 }
