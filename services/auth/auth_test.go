@@ -210,6 +210,8 @@ func TestRegister(t *testing.T) {
 		{What: "an address with a zero byte", Body: with(map[string]any{"email": "a\x00@b.example"}), Status: 422},
 		{What: "an address that looks like another", Body: with(map[string]any{"email": "\u212a@b.example"}), Status: 422},
 		{What: "a name with a zero byte", Body: with(map[string]any{"name": "a\x00b"}), Status: 422},
+		{What: "a name that shows as another", Body: with(map[string]any{"name": "Ada\u202etroppus"}), Status: 422, Has: "readable"},
+		{What: "a name of signs", Body: with(map[string]any{"name": "\u200b..."}), Status: 422, Has: "must have a letter"},
 		{What: "a blank name", Body: with(map[string]any{"name": "   "}), Status: 422},
 		{What: "seven characters", Body: with(map[string]any{"password": "äöüäöü1"}), Status: 422, Has: "at least 8 characters"},
 		{What: "73 bytes", Body: with(map[string]any{"password": strings.Repeat("x1", 36) + "y"}), Status: 422, Has: "at most 72 bytes", HasNot: "x1x1"},

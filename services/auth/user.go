@@ -15,6 +15,7 @@ import (
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
+	"tulifo/platform/text"
 	"tulifo/platform/token"
 )
 
@@ -64,12 +65,21 @@ func address(field, email string) (string, error) {
 }
 
 // line is a text of one line, without the spaces around it.
-func line(field, text string, most int) (string, error) {
-	text = strings.TrimSpace(text)
-	if text == "" || utf8.RuneCountInString(text) > most || strings.ContainsFunc(text, unicode.IsControl) {
-		return "", errs.Field(field, "must be one line of text")
+func line(field, sent string, most int) (string, error) {
+	s, shows := text.Line(sent)
+	if !shows || s == "" || utf8.RuneCountInString(s) > most {
+		return "", errs.Field(field, "must be one line of readable text")
 	}
-	return text, nil
+	return s, nil
+}
+
+// called is a name to be addressed by.
+func called(field, sent string) (string, error) {
+	name, err := line(field, sent, 120)
+	if err == nil && !strings.ContainsFunc(name, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+		err = errs.Field(field, "must have a letter")
+	}
+	return name, err
 }
 
 func (s *Service) account(email, name, role string, verified bool) (Account, error) {
@@ -77,7 +87,7 @@ func (s *Service) account(email, name, role string, verified bool) (Account, err
 	if err != nil {
 		return Account{}, err
 	}
-	if name, err = line("name", name, 120); err != nil {
+	if name, err = called("name", name); err != nil {
 		return Account{}, err
 	}
 	return Account{User{uuid.Must(uuid.NewV7()), email, name, role, verified, s.clock.Now()}, active}, nil

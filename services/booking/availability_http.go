@@ -353,7 +353,7 @@ func (s *Service) postBlock(ctx context.Context, in *blockIn) (BlockedSlot, erro
 	if err := sane("startTime", in.Body.Start, in.Body.End); err != nil {
 		return BlockedSlot{}, err
 	}
-	reason, err := text("reason", in.Body.Reason, 0)
+	reason, err := typed("reason", in.Body.Reason, 0)
 	if err != nil {
 		return BlockedSlot{}, err
 	}

@@ -338,7 +338,7 @@ func TestHostileInput(t *testing.T) {
 	free := func() map[string]any { return w.body("2026-03-04T09:00:00+01:00", 60) }
 	times := func(from, to string) map[string]any { return with(with(free(), "startTime", from), "endTime", to) }
 	bodies := []any{
-		"{", "null", "[]", `"x"`, "{}", `{"workerId":1}`, strings.Repeat("[", 10000), free(), with(free(), "title", long), with(free(), "title", "a\x00b"), with(free(), "title", "   "),
+		"{", "null", "[]", `"x"`, "{}", `{"workerId":1}`, strings.Repeat("[", 10000), free(), with(free(), "title", long), with(free(), "title", "a\x00b"), with(free(), "title", "good\u202edab"), with(free(), "title", "   "),
 		with(free(), "description", long), with(free(), "workerId", "x"), with(free(), "workerId", nil), with(free(), "projectId", "1"), with(free(), "hourlyRate", "80"),
 		with(free(), "hourlyRate", -1), with(free(), "totalAmount", 1e300), with(free(), "totalAmount", 0), with(free(), "workerId", w.client), with(free(), "$ne", nil),
 		times("2026-03-04T09:00:00+01:00", "2036-03-04T09:00:00+01:00"), times("2026-03-04T09:00:00+01:00", "2026-03-04T09:01:00+01:00"),

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/google/uuid"
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/text"
 	"tulifo/platform/token"
 )
 
@@ -142,11 +141,11 @@ func (s *Service) create(ctx context.Context, in *createIn) (Answer, error) {
 	if err := sane("startTime", b.Start, b.End); err != nil {
 		return Answer{}, err
 	}
-	title, err := text("title", b.Title, 3)
+	title, err := typed("title", b.Title, 3)
 	if err != nil {
 		return Answer{}, err
 	}
-	description, err := text("description", b.Description, 0)
+	description, err := typed("description", b.Description, 0)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -217,7 +216,7 @@ func (s *Service) edit(ctx context.Context, in *editIn) (Answer, error) {
 		if !f.sent.Sent {
 			continue
 		}
-		v, err := text(f.name, f.sent.Value, f.min)
+		v, err := typed(f.name, f.sent.Value, f.min)
 		if err != nil {
 			return Answer{}, err
 		}
@@ -258,7 +257,7 @@ func (s *Service) cancel(ctx context.Context, in *cancelIn) (Answer, error) {
 	reason := ""
 	if in.Body != nil {
 		var err error
-		if reason, err = text("reason", in.Body.Reason, 0); err != nil {
+		if reason, err = typed("reason", in.Body.Reason, 0); err != nil {
 			return Answer{}, err
 		}
 	}
@@ -285,7 +284,7 @@ type contestIn struct {
 }
 
 func (s *Service) contest(ctx context.Context, in *contestIn) (Answer, error) {
-	reason, err := text("reason", in.Body.Reason, 3)
+	reason, err := typed("reason", in.Body.Reason, 3)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -310,16 +309,14 @@ func (s *Service) acceptReschedule(ctx context.Context, in *byID) (Answer, error
 	return answered(s.AcceptReschedule(ctx, token.From(ctx), in.ID))
 }
 
-// text is what was typed, without the space around it. Invalid: characters that cannot be shown, or fewer than min of them.
-func text(field, v string, min int) (string, error) {
-	v = strings.TrimSpace(strings.ReplaceAll(v, "\r\n", "\n"))
-	if len([]rune(v)) < min {
+// typed is a text, without the space around it. Invalid: characters that cannot be shown, or fewer than min of them.
+func typed(field, sent string, min int) (string, error) {
+	v, show := text.Lines(sent)
+	switch {
+	case len([]rune(v)) < min:
 		return "", errs.Field(field, "is too short")
-	}
-	for _, c := range v {
-		if unicode.IsControl(c) && c != '\n' && c != '\t' {
-			return "", errs.Field(field, "has characters that cannot be shown")
-		}
+	case !show:
+		return "", errs.Field(field, "has characters that cannot be shown")
 	}
 	return v, nil
 }

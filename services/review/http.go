@@ -3,15 +3,14 @@ package review
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/google/uuid"
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/text"
 	"tulifo/platform/token"
 )
 
@@ -62,18 +61,18 @@ type createIn struct {
 
 func (s *Service) create(ctx context.Context, in *createIn) (Answer, error) {
 	b := &in.Body
-	text := Text{BookingID: b.BookingID, Rating: b.Rating}
+	said := Text{BookingID: b.BookingID, Rating: b.Rating}
 	for _, f := range []struct {
 		name, sent string
 		to         *string
-	}{{"comment", b.Comment, &text.Comment}, {"category", b.Category, &text.Category}, {"private", b.Private, &text.PrivateNote}} {
-		*f.to = strings.TrimSpace(strings.ReplaceAll(f.sent, "\r\n", "\n"))
-		if strings.ContainsFunc(*f.to, func(c rune) bool { return unicode.IsControl(c) && c != '\n' && c != '\t' }) {
+	}{{"comment", b.Comment, &said.Comment}, {"category", b.Category, &said.Category}, {"private", b.Private, &said.PrivateNote}} {
+		var show bool
+		if *f.to, show = text.Lines(f.sent); !show {
 			return Answer{}, errs.Field(f.name, "has characters that cannot be shown")
 		}
 	}
 	by := token.From(ctx)
-	r, err := s.Write(ctx, by, text)
+	r, err := s.Write(ctx, by, said)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -132,7 +132,7 @@ func TestHostileReviews(t *testing.T) {
 	}
 	for _, bad := range []map[string]any{
 		with("rating", 0), with("rating", 6), with("rating", -1), with("rating", 4.5), with("rating", "5"), with("rating", 1e99), with("rating", nil),
-		with("comment", strings.Repeat("ä", 2001)), with("private", strings.Repeat("x", 2001)), with("category", strings.Repeat("x", 61)), with("comment", "a\x00b"), with("comment", "\x1b[31m"),
+		with("comment", strings.Repeat("ä", 2001)), with("private", strings.Repeat("x", 2001)), with("category", strings.Repeat("x", 61)), with("comment", "a\x00b"), with("comment", "\x1b[31m"), with("comment", "good\u202edab"),
 		with("reviewerId", uuid.New()), with("revieweeId", w.client), with("revealedAt", monday), with("bookingId", "1"), with("bookingId", map[string]any{"$ne": nil}),
 	} {
 		w.Call(apitest.Call{What: "a bad review", As: w.asClient, Path: path, Body: bad, Status: 422})

@@ -13,6 +13,7 @@ import (
 	"tulifo/event"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/text"
 )
 
 const (
@@ -47,44 +48,39 @@ func (f *faults) err() error {
 }
 
 // line is a text of one line without the spaces around it; it may be empty.
-func (f *faults) line(field, text string, most int) string {
-	text = strings.TrimSpace(text)
-	if utf8.RuneCountInString(text) > most || !utf8.ValidString(text) || strings.ContainsFunc(text, unreadable) {
+func (f *faults) line(field, sent string, most int) string {
+	s, shows := text.Line(sent)
+	if !shows || utf8.RuneCountInString(s) > most {
 		f.add(field, "must be one line of readable text, not too long")
 	}
-	return text
+	return s
 }
 
-// text is one of many lines, which may be empty. It is kept as it is: whoever shows it shows text, not markup.
-func (f *faults) text(field, text string, most int) string {
-	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
-	bad := func(r rune) bool { return r != '\n' && r != '\t' && unreadable(r) }
-	if utf8.RuneCountInString(text) > most || !utf8.ValidString(text) || strings.ContainsFunc(text, bad) {
+// text is one of many lines, which may be empty.
+func (f *faults) text(field, sent string, most int) string {
+	s, show := text.Lines(sent)
+	if !show || utf8.RuneCountInString(s) > most {
 		f.add(field, "must be readable text, not too long")
 	}
-	return text
-}
-
-// unreadable are characters that steer rather than say: control characters, and those that turn the direction of what follows.
-func unreadable(r rune) bool {
-	return unicode.IsControl(r) || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '\u2028' || r == '\u2029'
+	return s
 }
 
 // name is how somebody is to be addressed.
-func (f *faults) name(field, text string) string {
-	text = f.line(field, text, maxName)
-	if !strings.ContainsFunc(text, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
+func (f *faults) name(field, sent string) string {
+	name := f.line(field, sent, maxName)
+	if !strings.ContainsFunc(name, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) {
 		f.add(field, "must have a letter")
 	}
-	return text
+	return name
 }
 
 // link is an address on the web that a browser may be sent to.
 func (f *faults) link(field, raw string) string {
 	raw = strings.TrimSpace(raw)
 	u, err := url.Parse(raw)
-	good := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil && u.Opaque == "" &&
-		len(raw) <= maxURL && utf8.ValidString(raw) && !strings.ContainsFunc(raw, func(r rune) bool { return unreadable(r) || unicode.IsSpace(r) || strings.ContainsRune("\\\"'<>`", r) })
+	_, shows := text.Line(raw)
+	good := err == nil && shows && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil && u.Opaque == "" &&
+		len(raw) <= maxURL && !strings.ContainsFunc(raw, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("\\\"'<>`", r) })
 	if !good {
 		f.add(field, "must be a link that starts with https:// or http://")
 	}
