@@ -2,15 +2,14 @@ package escrow
 
 import (
 	"context"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/google/uuid"
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/text"
 	"tulifo/platform/token"
 )
 
@@ -149,9 +148,10 @@ func (s *Service) refund(ctx context.Context, in *refundIn) (Answer, error) {
 	var amount *money.Decimal
 	reason := ""
 	if in.Body != nil {
-		amount, reason = in.Body.Amount, strings.TrimSpace(in.Body.Reason)
+		amount, reason = in.Body.Amount, in.Body.Reason
 	}
-	if strings.ContainsFunc(reason, unicode.IsControl) {
+	reason, shows := text.Line(reason)
+	if !shows {
 		return Answer{}, errs.Field("reason", "has characters that cannot be shown")
 	}
 	return answered(s.Refund(ctx, token.From(ctx), in.ID, amount, reason))
@@ -165,8 +165,8 @@ type freezeIn struct {
 }
 
 func (s *Service) freeze(ctx context.Context, in *freezeIn) (Answer, error) {
-	reason := strings.TrimSpace(in.Body.Reason)
-	if strings.ContainsFunc(reason, unicode.IsControl) || len([]rune(reason)) < 3 {
+	reason, shows := text.Line(in.Body.Reason)
+	if !shows || len([]rune(reason)) < 3 {
 		return Answer{}, errs.Field("reason", "is too short or has characters that cannot be shown")
 	}
 	return answered(s.Freeze(ctx, token.From(ctx), in.ID, reason))
