@@ -231,8 +231,23 @@ func (s *Service) edit(ctx context.Context, in *editIn) (Answer, error) {
 	return answered(again(func() (Booking, error) { return s.Edit(ctx, token.From(ctx), in.ID, e) }))
 }
 
-func (s *Service) confirm(ctx context.Context, in *byID) (Answer, error) {
-	return answered(s.Confirm(ctx, token.From(ctx), in.ID))
+// agreeIn is the input of who agrees to a time.
+type agreeIn struct {
+	ID   uuid.UUID `path:"id"`
+	Body *struct {
+		Start *time.Time `json:"startTime,omitempty" doc:"the start that was seen; another one is refused"`
+	} `required:"false"`
+}
+
+func (in *agreeIn) start() *time.Time {
+	if in.Body == nil {
+		return nil
+	}
+	return in.Body.Start
+}
+
+func (s *Service) confirm(ctx context.Context, in *agreeIn) (Answer, error) {
+	return answered(s.Confirm(ctx, token.From(ctx), in.ID, in.start()))
 }
 
 type cancelIn struct {
@@ -305,8 +320,8 @@ func (s *Service) reschedule(ctx context.Context, in *rescheduleIn) (Answer, err
 	return answered(again(func() (Booking, error) { return s.Reschedule(ctx, token.From(ctx), in.ID, in.Body.Start) }))
 }
 
-func (s *Service) acceptReschedule(ctx context.Context, in *byID) (Answer, error) {
-	return answered(s.AcceptReschedule(ctx, token.From(ctx), in.ID))
+func (s *Service) acceptReschedule(ctx context.Context, in *agreeIn) (Answer, error) {
+	return answered(s.AcceptReschedule(ctx, token.From(ctx), in.ID, in.start()))
 }
 
 // typed is a text, without the space around it. Invalid: characters that cannot be shown, or fewer than min of them.

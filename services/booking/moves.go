@@ -75,11 +75,15 @@ func (s *Service) forStep(ctx context.Context, by token.Caller, id uuid.UUID, st
 	return b, as, st.allows(b, as)
 }
 
-// Confirm is the worker's word that she will come. Conflict: it is not pending any more.
-func (s *Service) Confirm(ctx context.Context, by token.Caller, id uuid.UUID) (Booking, error) {
+// Confirm is the worker's word that she will come. seen is the start that she agrees to, if she says. Conflict: it is not pending any more, or
+// starts at another time by now (changed).
+func (s *Service) Confirm(ctx context.Context, by token.Caller, id uuid.UUID, seen *time.Time) (Booking, error) {
 	b, _, err := s.forStep(ctx, by, id, confirmStep)
 	if err != nil {
 		return b, err
+	}
+	if seen != nil && !seen.Equal(b.Start) {
+		return b, errChanged
 	}
 	return s.change(ctx, b, b.confirmed(s.config, s.now()), by, func(b Booking) outbox.Event {
 		return event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy}

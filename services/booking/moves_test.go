@@ -286,6 +286,19 @@ func TestRescheduleFarAhead(t *testing.T) {
 	}
 }
 
+// TestConfirmTheTimeThatWasSeen has the client move the booking while the worker looks at its old time.
+func TestConfirmTheTimeThatWasSeen(t *testing.T) {
+	w := start(t)
+	b := w.book("2026-03-04T09:00:00+01:00", 60)
+	one := "/api/bookings/" + b.ID.String()
+	w.Calls(
+		apitest.Call{What: "moved", As: w.asClient, Path: one + "/reschedule", Body: map[string]any{"startTime": "2026-03-12T09:00:00+01:00"}, Status: 200},
+		apitest.Call{What: "the old time", As: w.asWorker, Path: one + "/confirm", Body: map[string]any{"startTime": "2026-03-04T09:00:00+01:00"}, Status: 409, Has: `"changed"`},
+		apitest.Call{What: "no time at all", As: w.asWorker, Path: one + "/confirm", Body: map[string]any{"startTime": "soon"}, Status: 422},
+		apitest.Call{What: "the new time", As: w.asWorker, Path: one + "/confirm", Body: map[string]any{"startTime": "2026-03-12T08:00:00Z"}, Status: 200, Has: `"confirmed"`},
+	)
+}
+
 func TestRescheduleNearNeedsBoth(t *testing.T) {
 	w := start(t)
 	b := w.paid("2026-03-04T09:00:00+01:00", 60)
@@ -295,13 +308,14 @@ func TestRescheduleNearNeedsBoth(t *testing.T) {
 		apitest.Call{What: "nothing is proposed", As: w.asWorker, Method: "POST", Path: one + "/reschedule/accept", Status: 409},
 		apitest.Call{What: "propose", As: w.asClient, Path: one + "/reschedule", Body: map[string]any{"startTime": "2026-03-12T09:00:00+01:00"}, Status: 200, Has: `"reschedule":{"by":"client"`},
 		apitest.Call{What: "accept his own", As: w.asClient, Method: "POST", Path: one + "/reschedule/accept", Status: 403},
+		apitest.Call{What: "accept what was proposed before", As: w.asWorker, Path: one + "/reschedule/accept", Body: map[string]any{"startTime": "2026-03-12T10:00:00+01:00"}, Status: 409, Has: `"changed"`},
 	)
 	if got := w.get(b); !got.Start.Equal(b.Start) {
 		t.Errorf("a proposal moved it to %v", got.Start)
 	}
 	w.tells(b, "booking.reschedule_proposed", `"newStart":"2026-03-12T08:00:00Z"`)
 	var after booking.Answer
-	w.Call(apitest.Call{What: "accept", As: w.asWorker, Method: "POST", Path: one + "/reschedule/accept", Status: 200, HasNot: `"reschedule":`}).Data(&after)
+	w.Call(apitest.Call{What: "accept", As: w.asWorker, Path: one + "/reschedule/accept", Body: map[string]any{"startTime": "2026-03-12T08:00:00Z"}, Status: 200, HasNot: `"reschedule":`}).Data(&after)
 	if !after.Start.Equal(at(t, "2026-03-12T08:00:00Z")) {
 		t.Errorf("it is at %v", after.Start)
 	}

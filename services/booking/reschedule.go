@@ -45,8 +45,9 @@ func (s *Service) Reschedule(ctx context.Context, by token.Caller, id uuid.UUID,
 	})
 }
 
-// AcceptReschedule moves the booking to the start that the other side proposes. Conflict: nothing is proposed, or the time is no longer free.
-func (s *Service) AcceptReschedule(ctx context.Context, by token.Caller, id uuid.UUID) (Booking, error) {
+// AcceptReschedule moves the booking to the start that the other side proposes. seen is the one that the caller agrees to, if he says. Conflict:
+// nothing is proposed, another start is by now (changed), or the time is no longer free.
+func (s *Service) AcceptReschedule(ctx context.Context, by token.Caller, id uuid.UUID, seen *time.Time) (Booking, error) {
 	b, as, err := s.movable(ctx, by, id)
 	if err != nil {
 		return b, err
@@ -56,6 +57,9 @@ func (s *Service) AcceptReschedule(ctx context.Context, by token.Caller, id uuid
 	}
 	if b.ProposedBy == string(as) {
 		return b, errs.New(errs.Forbidden, "The other side has to accept your proposal.")
+	}
+	if seen != nil && !seen.Equal(*b.ProposedStart) {
+		return b, errChanged
 	}
 	to := span{b.ProposedStart.UTC(), b.ProposedStart.UTC().Add(minutes(b.Duration))}
 	cal, err := readCalendar(ctx, s.db, b.WorkerID, b.ClientID, to, s.now())
