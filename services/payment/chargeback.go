@@ -24,7 +24,12 @@ type chargeback struct {
 	Status     string // open, won, lost
 	OpenedAt   time.Time
 	ClosedAt   *time.Time
+	Attempts   int
 }
+
+const chargebackColumns = `id, payment_id, amount, from_client, from_worker, from_fees, status, opened_at, closed_at, attempts`
+
+const asksDaily = 24 * time.Hour // how often a chargeback that is open is asked about
 
 func (c chargeback) burden() burden { return burden{c.FromClient, c.FromWorker, c.FromFees} }
 
@@ -44,7 +49,7 @@ func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, 
 	if !whole || charged.Currency != p.Currency || charged.Minor <= 0 {
 		return s.review(ctx, tx, p, fmt.Sprintf("dispute %s is about %d %s", d.ID, d.Amount, d.Currency))
 	}
-	before, err := postgres.All[chargeback](ctx, tx, `SELECT id, payment_id, amount, from_client, from_worker, from_fees, status, opened_at, closed_at FROM chargebacks WHERE payment_id = $1`, p.ID)
+	before, err := postgres.All[chargeback](ctx, tx, `SELECT `+chargebackColumns+` FROM chargebacks WHERE payment_id = $1`, p.ID)
 	if err != nil {
 		return err
 	}
@@ -69,15 +74,15 @@ func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, 
 	at := s.clock.Now()
 	if c == nil {
 		bears := bear(p.holding(), charged.Minor, borne)
-		c = &chargeback{d.ID, p.ID, charged.Minor, bears.Client, bears.Worker, bears.Fees, "open", at, nil}
+		c = &chargeback{d.ID, p.ID, charged.Minor, bears.Client, bears.Worker, bears.Fees, "open", at, nil, 0}
 		fromWallet := min(b.balances[wallet], bears.Worker)
 		post(tx, planChargeback(p.holding(), d.ID, bears, fromWallet, at))
 		b.balances[wallet] -= fromWallet
 		b.balances[debt] -= bears.Worker - fromWallet
 		p.ClientOwes += bears.Client
 		p.ChargedBack += c.Amount
-		tx.Later(`INSERT INTO chargebacks (id, payment_id, amount, from_client, from_worker, from_fees, status, opened_at) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7)`,
-			c.ID, c.PaymentID, c.Amount, c.FromClient, c.FromWorker, c.FromFees, at)
+		tx.Later(`INSERT INTO chargebacks (id, payment_id, amount, from_client, from_worker, from_fees, status, opened_at, next_try_at) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8)`,
+			c.ID, c.PaymentID, c.Amount, c.FromClient, c.FromWorker, c.FromFees, at, time.Now().UTC().Add(asksDaily))
 		if err := s.audited(ctx, tx, "payment.charged_back", p.ID, charged); err != nil {
 			return err
 		}
@@ -92,11 +97,27 @@ func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, 
 			return err
 		}
 	case d.Status == stripe.DisputeStatusLost:
-		tx.Later(`UPDATE chargebacks SET status = 'lost', closed_at = $2 WHERE id = $1`, c.ID, at)
+		tx.Later(`UPDATE chargebacks SET status = 'lost', closed_at = $2, next_try_at = NULL WHERE id = $1`, c.ID, at)
 	}
 	p.Status = p.settled()
 	s.save(tx, p)
 	return nil
+}
+
+// retryChargeback asks what became of a chargeback that no webhook has closed.
+func (s *Service) retryChargeback(ctx context.Context, c chargeback, now time.Time) error {
+	d, err := s.rail.dispute(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		p, err := lock(ctx, tx, c.PaymentID)
+		if err != nil {
+			return err
+		}
+		tx.Later(`UPDATE chargebacks SET next_try_at = $2, attempts = 0 WHERE id = $1 AND status = 'open'`, c.ID, now.Add(asksDaily))
+		return s.followDispute(ctx, tx, p, d)
+	})
 }
 
 // winChargeback gives back what the chargeback took, from whom it took it.
@@ -105,7 +126,7 @@ func (s *Service) winChargeback(ctx context.Context, tx postgres.Tx, p *payment,
 	post(tx, one)
 	p.ClientOwes -= c.FromClient - rail
 	p.ChargedBack -= c.Amount
-	tx.Later(`UPDATE chargebacks SET status = 'won', closed_at = $2 WHERE id = $1`, c.ID, at)
+	tx.Later(`UPDATE chargebacks SET status = 'won', closed_at = $2, next_try_at = NULL WHERE id = $1`, c.ID, at)
 	if rail > 0 {
 		// The client's refund has paid his debt, which he did not have in the end.
 		f := refund{ID: uuid.NewSHA1(p.ID, []byte(c.ID)), PaymentID: p.ID, Amount: rail, RailAmount: rail, Currency: p.Currency, Status: refundPending, CreatedAt: at}

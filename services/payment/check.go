@@ -43,10 +43,11 @@ var checks = []string{
 	`SELECT 'I10: ' || t || ' ' || id || ' has waited for the retry loop since ' || next_try_at || '.' FROM (
 		SELECT 'payment' AS t, id::text, next_try_at FROM payments UNION ALL SELECT 'refund', id::text, next_try_at FROM refunds
 		UNION ALL SELECT 'payout', id::text, next_try_at FROM payouts UNION ALL SELECT 'payout account', user_id::text, next_try_at FROM payout_accounts
-		UNION ALL SELECT 'webhook', id, next_try_at FROM webhook_events) AS rows WHERE next_try_at < $1::timestamptz - interval '5 minutes'`,
+		UNION ALL SELECT 'webhook', id, next_try_at FROM webhook_events UNION ALL SELECT 'chargeback', id, next_try_at FROM chargebacks) AS rows WHERE next_try_at < $1::timestamptz - interval '5 minutes'`,
 	`SELECT 'I10: ' || t || ' ' || id || ' is ' || status || ' and nothing will move it.' FROM (
 		SELECT 'refund' AS t, id::text, status FROM refunds WHERE status IN ('pending', 'sent') AND next_try_at IS NULL
 		UNION ALL SELECT 'payout', id::text, status FROM payouts WHERE status IN ('pending', 'transferred', 'in_transit', 'returning') AND next_try_at IS NULL
+		UNION ALL SELECT 'chargeback', id, status FROM chargebacks WHERE status = 'open' AND next_try_at IS NULL
 		UNION ALL SELECT 'webhook', id, outcome FROM webhook_events WHERE outcome IN ('received', 'waiting') AND next_try_at IS NULL) AS rows WHERE $1::timestamptz IS NOT NULL`,
 }
 

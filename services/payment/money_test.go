@@ -197,6 +197,29 @@ func TestChargebackWhileHeld(t *testing.T) {
 	w.sound()
 }
 
+func TestChargebackIsAskedAbout(t *testing.T) {
+	w := start(t)
+	_, c := w.paid(16000, "USD")
+	_, other := w.paid(16000, "USD")
+	won, lost := w.dispute(c), w.dispute(other)
+	w.later(25 * time.Hour)
+	w.status(c, payment.ChargedBack)
+	if err := w.sim.SetControl(hold("*")); err != nil {
+		t.Fatal(err)
+	}
+	won("win")
+	lost("lose")
+	w.status(c, payment.ChargedBack)
+	w.later(50 * time.Hour)
+	w.status(c, payment.Completed)
+	w.status(other, payment.ChargedBack)
+	if open, err := postgres.One[int64](t.Context(), w.db, `SELECT count(*) FROM chargebacks WHERE status = 'open' OR next_try_at IS NOT NULL`); err != nil || open != 0 {
+		t.Errorf("%d chargebacks are still asked about, %v", open, err)
+	}
+	w.settle()
+	w.sound()
+}
+
 func TestInquiryMovesNothing(t *testing.T) {
 	w := start(t)
 	b := w.booking(16000, "USD")

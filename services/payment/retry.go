@@ -20,7 +20,7 @@ const (
 func (s *Service) RetryDue(ctx context.Context) (time.Time, error) {
 	due, err := postgres.One[*time.Time](ctx, s.db, `SELECT least(
 		(SELECT min(next_try_at) FROM webhook_events), (SELECT min(next_try_at) FROM payments), (SELECT min(next_try_at) FROM refunds),
-		(SELECT min(next_try_at) FROM payouts), (SELECT min(next_try_at) FROM payout_accounts))`)
+		(SELECT min(next_try_at) FROM payouts), (SELECT min(next_try_at) FROM payout_accounts), (SELECT min(next_try_at) FROM chargebacks))`)
 	if err != nil || due == nil {
 		return time.Time{}, err
 	}
@@ -43,6 +43,11 @@ func (s *Service) Retry(ctx context.Context, now time.Time) error {
 	if err := work(ctx, s, now, "refunds", "id", refundColumns,
 		func(f refund) string { return f.ID.String() }, func(f refund) int { return f.Attempts },
 		func(ctx context.Context, f refund) error { return s.retryRefund(ctx, f, now) }); err != nil {
+		return err
+	}
+	if err := work(ctx, s, now, "chargebacks", "id", chargebackColumns,
+		func(c chargeback) string { return c.ID }, func(c chargeback) int { return c.Attempts },
+		func(ctx context.Context, c chargeback) error { return s.retryChargeback(ctx, c, now) }); err != nil {
 		return err
 	}
 	if err := work(ctx, s, now, "payout_accounts", "user_id", payoutAccountColumns,
@@ -94,7 +99,7 @@ func (s *Service) rest(ctx context.Context, table, id string, next *time.Time) e
 	switch table {
 	case "payout_accounts":
 		name = "user_id"
-	case "webhook_events":
+	case "webhook_events", "chargebacks":
 		kind = "text"
 	}
 	_, err := s.db.Exec(ctx, `UPDATE `+table+` SET next_try_at = CASE WHEN next_try_at <= $3 THEN next_try_at ELSE $2 END WHERE `+name+` = $1::text::`+kind, id, next, time.Now().UTC())

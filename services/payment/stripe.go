@@ -210,6 +210,11 @@ func (r *rail) refund(ctx context.Context, f refund, intent string, now time.Tim
 	}))
 }
 
+// dispute is how a chargeback stands.
+func (r *rail) dispute(ctx context.Context, id string) (*stripe.Dispute, error) {
+	return answered(r.stripe.V1Disputes.Retrieve(ctx, id, nil))
+}
+
 // openAccount is the connected account of a worker.
 func (r *rail) openAccount(ctx context.Context, a payoutAccount) (*stripe.Account, error) {
 	return answered(r.stripe.V1Accounts.Create(ctx, &stripe.AccountCreateParams{
