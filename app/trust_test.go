@@ -180,6 +180,23 @@ func TestSuspendedInTheMiddle(t *testing.T) {
 	m.post(m.client, bookingPath(running.booking)+"/complete", map[string]any{}, http.StatusOK, nil)
 	m.to(at(4 + 72))
 	m.ended("done before", running, "80.00", "0.00")
+
+	// Back again she has all that she earned, and works for a client who is suspended meanwhile: he has paid, so she is paid.
+	m.put(m.admin, "/api/users/"+m.worker.id.String()+"/status", map[string]any{"status": "active"}, http.StatusOK, nil)
+	m.p.settle(t)
+	var err error
+	m.worker.token, _, err = m.p.machine.node.keys.Issue(m.worker.id, "worker", uuid.New())
+	m.must(err)
+	m.purse("back again", m.worker, "144.00", "0.00", "0.00")
+	left := m.paid(at(100), time.Hour, "pm_card_visa")
+	m.put(m.admin, "/api/users/"+m.client.id.String()+"/status", map[string]any{"status": "suspended", "reason": "looking into it"}, http.StatusOK, nil)
+	m.p.settle(t)
+	m.must(m.call(t.Context(), http.MethodPost, "/api/v1/escrow/"+left.escrow.String()+"/release", m.client.token, map[string]any{}, http.StatusUnauthorized, nil))
+	m.to(at(101))
+	m.post(m.worker, bookingPath(left.booking)+"/complete", map[string]any{}, http.StatusOK, nil)
+	m.to(at(101 + 72))
+	m.purse("his money", m.worker, "216.00", "0.00", "0.00")
+	m.balanced(m.worker)
 	m.p.intact(t)
 }
 
