@@ -20,8 +20,8 @@ type Payment struct {
 	WorkerID    uuid.UUID      `json:"workerId"`
 	Title       string         `json:"title"`
 	Amount      money.Decimal  `json:"amount" doc:"gross"`
-	Fee         *money.Decimal `json:"fee,omitempty" doc:"the platform's part when all is released; not shown to the client"`
-	Net         *money.Decimal `json:"net,omitempty" doc:"the worker's part when all is released; not shown to the client"`
+	Fee         *money.Decimal `json:"fee,omitempty" doc:"the platform's part when all that is not sent back is released; not shown to the client"`
+	Net         *money.Decimal `json:"net,omitempty" doc:"the worker's part of it; not shown to the client"`
 	Currency    string         `json:"currency"`
 	Status      Status         `json:"status" enum:"created,processing,completed,refunded,charged_back,cancelled,needs_review"`
 	Released    money.Decimal  `json:"released" doc:"of the gross, to the worker"`

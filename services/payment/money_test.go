@@ -33,6 +33,7 @@ func TestRefunds(t *testing.T) {
 	if p.Refunded != "80.00" || p.Released != "80.00" {
 		t.Errorf("%+v", p)
 	}
+	w.Call(apitest.Call{What: "her part of the half", As: w.asWorker, Path: "/api/payments/" + c.Payment.ID.String(), Status: 200, Has: `"fee":8.00,"net":72.00`})
 	w.told(map[string]int{"payment.refunded": 1})
 	// Told once more, with the inbox forgotten: the business key still knows.
 	w.tell(b.BookingID, half)

@@ -171,7 +171,8 @@ func view(p payment, by token.Caller) Payment {
 		Status: p.Status, Released: in(p.Released), Refunded: in(p.RefundDone), ChargedBack: in(p.ChargedBack), PayBy: p.PayBy, CreatedAt: p.CreatedAt, CompletedAt: p.CompletedAt,
 	}
 	if by.Role != token.Client {
-		fee, net := in(p.holding().fee(p.Amount)), in(p.Amount-p.holding().fee(p.Amount))
+		earned := p.Amount - p.Refunded
+		fee, net := in(p.holding().fee(earned)), in(earned-p.holding().fee(earned))
 		v.Fee, v.Net = &fee, &net
 	}
 	if by.Role != token.Worker {
