@@ -159,9 +159,12 @@ func (d *demo) introduce(ctx context.Context, p *demoPerson) error {
 	for _, i := range d.r.Perm(len(trade.skills))[:2+d.r.IntN(len(trade.skills)-1)] {
 		skills = append(skills, map[string]any{"name": trade.skills[i], "proficiency": 2 + d.r.IntN(4)})
 	}
-	rate := trade.low + d.r.IntN((trade.high-trade.low)/5+1)*5
+	rate, currency := trade.low+d.r.IntN((trade.high-trade.low)/5+1)*5, demoPlaces[p.place].currency
+	if currency == "JPY" {
+		rate *= 150
+	}
 	err := d.call(ctx, http.MethodPut, "/api/workers/me", p, map[string]any{
-		"title": trade.title, "hourlyRate": rate, "currency": "USD", "skills": skills, "categories": []string{trade.category}, "instantBooking": d.r.IntN(4) == 0,
+		"title": trade.title, "hourlyRate": rate, "currency": currency, "skills": skills, "categories": []string{trade.category}, "instantBooking": d.r.IntN(4) == 0,
 	}, http.StatusOK, nil)
 	if err != nil {
 		return err

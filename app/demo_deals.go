@@ -178,7 +178,11 @@ func (d *demo) pay(ctx context.Context, x *deal) error {
 			return err
 		}
 	}
-	return t.card(ctx, asked.ClientSecret, asked.PublishableKey, "pm_card_visa", http.StatusOK)
+	card := "pm_card_visa"
+	if d.r.IntN(40) == 0 {
+		card = "pm_card_createDispute" // his bank takes the money back
+	}
+	return t.card(ctx, asked.ClientSecret, asked.PublishableKey, card, http.StatusOK)
 }
 
 // plan puts on the agenda what becomes of a deal.

@@ -11,11 +11,11 @@ var (
 		"Rafael", "Ravi", "Rosa", "Sami", "Sanna", "Selma", "Soren", "Tala", "Tariq", "Thandi", "Tomas", "Uma", "Valentina", "Viktor", "Wren", "Yara", "Yuki", "Zain", "Zofia", "Zuri"}
 	demoLast = []string{"Abebe", "Almeida", "Andersen", "Banerjee", "Bauer", "Castro", "Chen", "Costa", "Dubois", "Eriksen", "Farah", "Garcia", "Haddad", "Horvat", "Ito", "Jansen", "Kaya", "Kim", "Kowalska", "Larsen",
 		"Lopez", "Mbeki", "Moreau", "Nakamura", "Ndlovu", "Nguyen", "Novak", "Okafor", "Oliveira", "Petrov", "Rahman", "Rossi", "Sato", "Silva", "Singh", "Tanaka", "Virtanen", "Wagner", "Yilmaz", "Zhang"}
-	demoPlaces = []struct{ zone, city, country string }{
-		{"Europe/Berlin", "Berlin", "DE"}, {"America/New_York", "New York", "US"}, {"Asia/Kolkata", "Pune", "IN"}, {"Asia/Kathmandu", "Kathmandu", "NP"}, {"Australia/Sydney", "Sydney", "AU"},
-		{"America/Sao_Paulo", "São Paulo", "BR"}, {"Africa/Lagos", "Lagos", "NG"}, {"Europe/London", "Leeds", "GB"}, {"America/Los_Angeles", "Oakland", "US"}, {"Asia/Tokyo", "Osaka", "JP"},
-		{"Europe/Warsaw", "Kraków", "PL"}, {"America/Mexico_City", "Puebla", "MX"}, {"Africa/Nairobi", "Nairobi", "KE"}, {"Asia/Manila", "Cebu", "PH"}, {"Pacific/Auckland", "Wellington", "NZ"},
-		{"Asia/Dubai", "Dubai", "AE"}, {"America/St_Johns", "St. John's", "CA"}, {"Africa/Casablanca", "Rabat", "MA"}, {"Europe/Lisbon", "Porto", "PT"}, {"Australia/Adelaide", "Adelaide", "AU"},
+	demoPlaces = []struct{ zone, city, country, currency string }{
+		{"Europe/Berlin", "Berlin", "DE", "EUR"}, {"America/New_York", "New York", "US", "USD"}, {"Asia/Kolkata", "Pune", "IN", "USD"}, {"Asia/Kathmandu", "Kathmandu", "NP", "USD"}, {"Australia/Sydney", "Sydney", "AU", "AUD"},
+		{"America/Sao_Paulo", "São Paulo", "BR", "USD"}, {"Africa/Lagos", "Lagos", "NG", "USD"}, {"Europe/London", "Leeds", "GB", "GBP"}, {"America/Los_Angeles", "Oakland", "US", "USD"}, {"Asia/Tokyo", "Osaka", "JP", "JPY"},
+		{"Europe/Warsaw", "Kraków", "PL", "EUR"}, {"America/Mexico_City", "Puebla", "MX", "USD"}, {"Africa/Nairobi", "Nairobi", "KE", "USD"}, {"Asia/Manila", "Cebu", "PH", "USD"}, {"Pacific/Auckland", "Wellington", "NZ", "USD"},
+		{"Asia/Dubai", "Dubai", "AE", "USD"}, {"America/St_Johns", "St. John's", "CA", "USD"}, {"Africa/Casablanca", "Rabat", "MA", "USD"}, {"Europe/Lisbon", "Porto", "PT", "EUR"}, {"Australia/Adelaide", "Adelaide", "AU", "AUD"},
 	}
 	demoTrades = []struct {
 		category, title string
