@@ -451,7 +451,12 @@ func TestOperator(t *testing.T) {
 	if e := w.events("user.role_changed"); len(e) != 1 || e[0]["role"] != "support" {
 		t.Errorf("events %v", e)
 	}
+	w.clean()
+}
 
+// The accounts of a demo go into an empty platform only.
+func TestSeed(t *testing.T) {
+	w, ctx := start(t), t.Context()
 	hash, err := w.auth.Hash(ctx, "for all of the demo")
 	if err != nil {
 		t.Fatal(err)
@@ -467,8 +472,12 @@ func TestOperator(t *testing.T) {
 	if s := w.session(w.login(crowd[449].Email, "for all of the demo", "")); s.User.ID != crowd[449].ID {
 		t.Errorf("signed in as %+v", s.User)
 	}
-	if n := len(w.events("user.created")); n != 451 {
+	if n := len(w.events("user.created")); n != 450 {
 		t.Errorf("user.created told %d times", n)
+	}
+	other := []auth.SeedUser{{ID: uuid.New(), Email: "late@demo.example", Name: "Late", Role: "client", Verified: true}}
+	if err := w.auth.Seed(ctx, other, hash); errs.KindOf(err) != errs.Conflict {
+		t.Errorf("seeded where there were accounts: %v", err)
 	}
 	w.clean()
 }

@@ -157,3 +157,8 @@ func contradictions(ctx context.Context, db postgres.Querier, since time.Time) (
 		FROM sessions s LEFT JOIN revoked_sessions r ON r.session_id = s.id WHERE s.revoked_at > $1 AND r.session_id IS NULL
 		LIMIT 10`, since)
 }
+
+// hasUsers says whether anybody has an account.
+func hasUsers(ctx context.Context, q postgres.Querier) (bool, error) {
+	return postgres.One[bool](ctx, q, `SELECT EXISTS (SELECT FROM users)`)
+}

@@ -184,8 +184,15 @@ func (s *Service) Hash(ctx context.Context, password string) (string, error) {
 }
 
 // Seed makes the accounts of a demo, all with one password's hash, at the business clock's time. No mail asks them to verify their address.
-// Conflict: one of the addresses has an account; then those before it, in steps of 200, may be made.
+// Conflict: there are accounts already.
 func (s *Service) Seed(ctx context.Context, users []SeedUser, hash string) error {
+	taken, err := hasUsers(ctx, s.db)
+	if err != nil {
+		return err
+	}
+	if taken {
+		return errs.New(errs.Conflict, "There are accounts already.")
+	}
 	for len(users) > 0 {
 		step := users[:min(len(users), 200)]
 		users = users[len(step):]
