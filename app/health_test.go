@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -180,6 +182,12 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, e := range services {
 		seen := i.metrics(t, e.port)
+		// The bus knows of a consumer from its first question on, which may be a moment after the start.
+		for began := time.Now(); time.Since(began) < time.Minute; seen = i.metrics(t, e.port) {
+			if slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(name string) bool { return strings.HasPrefix(name, "tulifo_bus_lag{") }) {
+				break
+			}
+		}
 		has := func(prefix string) bool {
 			for name := range seen {
 				if strings.HasPrefix(name, prefix) {
