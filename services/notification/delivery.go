@@ -17,13 +17,13 @@ import (
 )
 
 const (
-	senders   = 4               // mails on their way at once; as many as mail.Sender has connections
-	lease     = 2 * time.Minute // a claim that was not answered for is taken by another process
-	firstGap  = time.Second
-	lastGap   = time.Hour
-	giveUp    = 3 * 24 * time.Hour // what could not be sent for so long is news no more
-	doneFor   = 30 * 24 * time.Hour
-	lastStart = 20 * time.Second // no mail is begun when less of the timer's patience is left
+	senders  = 4                // mails on their way at once; as many as mail.Sender has connections
+	oneTry   = 20 * time.Second // a try may take; no mail is begun when less of the timer's patience is left
+	lease    = 30 * time.Second // a claim that was not answered for is taken by another process, or by the next start; above oneTry and what settle may take
+	firstGap = time.Second
+	lastGap  = time.Hour
+	giveUp   = 3 * 24 * time.Hour // what could not be sent for so long is news no more
+	doneFor  = 30 * 24 * time.Hour
 )
 
 func (s *Service) mailTo(r rule, raw json.RawMessage, t to, event uuid.UUID, at time.Time) delivery {
@@ -62,7 +62,7 @@ func (s *Service) Retry(ctx context.Context, now time.Time) error {
 // send sends one mail after the other until none is due, or the mail server is not well: then it needs a rest, which the timer gives it.
 func (s *Service) send(ctx context.Context, now time.Time) error {
 	for ctx.Err() == nil {
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < lastStart {
+		if end, ok := ctx.Deadline(); ok && time.Until(end) < oneTry {
 			return nil
 		}
 		from := s.now()
@@ -77,7 +77,7 @@ func (s *Service) send(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		o := s.deliver(ctx, d)
+		o := s.try(ctx, d)
 		if err := s.settle(ctx, d, o, from); err != nil || o.again {
 			return err
 		}
@@ -91,6 +91,13 @@ type outcome struct {
 	again  bool       // it is tried again later
 	until  *time.Time // business time up to which it is held
 	reason string
+}
+
+// try is deliver, cut off well before the claim ends.
+func (s *Service) try(ctx context.Context, d delivery) outcome {
+	ctx, cancel := context.WithTimeout(ctx, oneTry)
+	defer cancel()
+	return s.deliver(ctx, d)
 }
 
 // deliver renders and sends one mail.
