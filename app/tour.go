@@ -26,6 +26,7 @@ type tour struct {
 	wait                   func(context.Context, time.Time) error // until a business time
 	now                    func() time.Time                       // business time
 	n                      int
+	bound                  time.Duration // for what follows by itself
 
 	worker, client person
 	booking        uuid.UUID
@@ -72,7 +73,7 @@ func (e *environ) tour() *cobra.Command {
 }
 
 func newTour(gateway, inbox, stripe string, out io.Writer) *tour {
-	return &tour{gateway: gateway, inbox: inbox, stripe: stripe, out: out, http: &http.Client{Timeout: 15 * time.Second}, wait: waitFor, now: time.Now}
+	return &tour{gateway: gateway, inbox: inbox, stripe: stripe, out: out, http: &http.Client{Timeout: 15 * time.Second}, wait: waitFor, now: time.Now, bound: settleBound}
 }
 
 func waitFor(ctx context.Context, t time.Time) error {
@@ -165,7 +166,7 @@ func (t *tour) send(req *http.Request, want int, out any) error {
 
 // until asks path again until is says that the answer is the outcome waited for.
 func until[T any](ctx context.Context, t *tour, path, token string, is func(T) bool) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, settleBound)
+	ctx, cancel := context.WithTimeout(ctx, t.bound)
 	defer cancel()
 	for {
 		var got T
@@ -217,7 +218,7 @@ func (t *tour) register(ctx context.Context, name, role string) (person, error) 
 }
 
 func (t *tour) mailedLink(ctx context.Context, to string) (*url.URL, error) {
-	ctx, cancel := context.WithTimeout(ctx, settleBound)
+	ctx, cancel := context.WithTimeout(ctx, t.bound)
 	defer cancel()
 	for {
 		text, err := t.newestMail(ctx, to)

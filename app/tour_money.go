@@ -45,7 +45,7 @@ func (t *tour) purse(ctx context.Context) (purse, error) {
 	if t.escrow == uuid.Nil {
 		return p, nil
 	}
-	var account struct{ HeldAmount, ReleasedAmount, RemainingAmount money.Decimal }
+	var account struct{ HeldAmount, ReleasedAmount, RefundedAmount, RemainingAmount money.Decimal }
 	if err := t.call(ctx, http.MethodGet, "/api/v1/escrow/"+t.escrow.String(), t.client.token, nil, http.StatusOK, &account); err != nil {
 		return p, err
 	}
@@ -67,7 +67,7 @@ func (t *tour) purse(ctx context.Context) (purse, error) {
 			p.bank += t.minor(o.Amount)
 		}
 	}
-	p.client -= held
+	p.client += t.minor(account.RefundedAmount) - held
 	p.platform = released - p.wallet - p.bank
 	return p, nil
 }
