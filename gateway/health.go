@@ -81,3 +81,67 @@ func (p *pool) ask(ctx context.Context, t *address, a active) (int, error) {
 	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
 	return res.StatusCode, res.Body.Close()
 }
+
+// healthBound is how long the services of this process may take to say how they are; they bound their stores themselves.
+const healthBound = 3 * time.Second
+
+// asked is the state of every service, with stores_away for one of this process whose own /health says so or does not come in time.
+func (g *Gateway) asked(ctx context.Context) map[string]string {
+	states := g.states()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthBound)
+	defer cancel()
+	type answer struct {
+		name string
+		well bool
+	}
+	answers, waiting := make(chan answer, len(states)), map[string]bool{}
+	for _, s := range g.config.services {
+		if s.local == nil || states[s.name] != "ready" {
+			continue
+		}
+		waiting[s.name] = true
+		go func() { answers <- answer{s.name, s.local.well(ctx)} }()
+	}
+	for len(waiting) > 0 {
+		select {
+		case a := <-answers:
+			delete(waiting, a.name)
+			if !a.well {
+				states[a.name] = "stores_away"
+			}
+		case <-ctx.Done():
+			for name := range waiting {
+				states[name] = "stores_away"
+			}
+			return states
+		}
+	}
+	return states
+}
+
+// well says whether the service's /health is not an error.
+func (l *Local) well(ctx context.Context) (well bool) {
+	defer func() {
+		if recover() != nil {
+			well = false
+		}
+	}()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/health", http.NoBody)
+	if err != nil {
+		return false
+	}
+	r.RemoteAddr, r.RequestURI = loopback, "/health"
+	w := &statusOnly{header: http.Header{}, status: http.StatusOK}
+	l.Handler.ServeHTTP(w, r)
+	return w.status < http.StatusInternalServerError
+}
+
+// statusOnly is a response of which only the status counts.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (w *statusOnly) Header() http.Header         { return w.header }
+func (w *statusOnly) WriteHeader(status int)      { w.status = status }
+func (w *statusOnly) Write(b []byte) (int, error) { return len(b), nil }

@@ -46,11 +46,11 @@ func (g *Gateway) ownPage(x *exchange) bool {
 	return true
 }
 
-// health tells how every service is reached, from what is known already: it asks nobody and so cannot hang.
+// health tells how every service is reached. Those of this process are asked whether their stores answer, at once and with a bound.
 func (g *Gateway) health(x *exchange) {
-	states, status := g.states(), "ok"
+	states, status := g.asked(x.r.Context()), "ok"
 	for _, s := range states {
-		if s == "not_ready" {
+		if s == "not_ready" || s == "stores_away" {
 			status = "degraded"
 		}
 	}

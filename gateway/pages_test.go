@@ -90,6 +90,22 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+func TestHealthAsksTheStores(t *testing.T) {
+	d := open(t, "in process", booking(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/health" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	var h struct {
+		Status   string
+		Services map[string]string
+	}
+	json.Unmarshal([]byte(d.do(t, call{path: "/health"}).body), &h)
+	if h.Status != "degraded" || h.Services["booking"] != "stores_away" {
+		t.Errorf("%+v", h)
+	}
+}
+
 func TestAdminOnlyReads(t *testing.T) {
 	d := open(t, "in process", booking(mirror))
 	d.do(t, call{path: "/api/bookings/secret-id"})
