@@ -181,8 +181,9 @@ func (s *Service) Offers(ctx context.Context, ask Slots) ([]offer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !cal.known && cal.version == 0 {
-		if err := s.learnWorker(ctx, ask.Worker); err != nil {
+	if !cal.active {
+		// The word of an offer made a moment ago may still be on its way. When its owner cannot say, what is known counts.
+		if err := s.learnWorker(ctx, ask.Worker); err != nil && !cal.known && cal.version == 0 {
 			return nil, err
 		}
 		if cal, err = readCalendar(ctx, s.db, ask.Worker, uuid.Nil, ask.Within, now); err != nil {

@@ -86,6 +86,24 @@ func TestInactiveWorkerTakesNoBookings(t *testing.T) {
 	w.Call(apitest.Call{What: "an older event changes nothing", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-03T09:00:00+01:00", 60), Status: 409, Has: "inactive"})
 }
 
+func TestSlotsOfAnOfferThatNoEventHasToldOfYet(t *testing.T) {
+	w := start(t)
+	slots := func(what, has string) {
+		t.Helper()
+		w.Call(apitest.Call{What: what, Path: w.calendar("/slots?date=2026-03-03"), Status: 200, Has: has})
+	}
+	offer := w.workerUpdate
+	offer.Active, offer.Version = false, 2
+	w.hear(w.worker, offer)
+	w.near.know(func(n *neighbours) { n.away = true })
+	slots("its owner is away", `"data":[]`)
+	offer.Active, offer.Version = true, 3
+	w.near.know(func(n *neighbours) { n.away, n.offers[w.worker] = false, offer })
+	slots("asked for", `"startTime":"2026-03-03T`)
+	w.near.know(func(n *neighbours) { n.away = true })
+	slots("kept", `"startTime":"2026-03-03T`)
+}
+
 // race sends calls at the same time and counts the statuses.
 func (w *world) race(calls []apitest.Call) map[int]int {
 	var mu sync.Mutex
