@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := bin/tulifo
 SOURCES := $(shell find app cmd event gateway infrastructure platform services -type f -not -name '*_test.go' 2>/dev/null)
 
-.PHONY: help up test check checks bench generate build tour clean
+.PHONY: help up test check checks soak bench generate build tour clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,12 @@ checks: build ## format, vet, lint, modules, scripts
 
 tour: build ## walk the main job on the platform that runs here
 	@./$(BIN) tour $(ARGS)
+
+SOAK ?= 10m
+
+soak: ## crash everything under load, again and again (SOAK=10m for each kind of crash)
+	@tools/need go npm postgres
+	@go test -run '^TestCrash' -count=1 -timeout 0 -v ./app -soak=$(SOAK)
 
 bench: ## run the benchmarks and print what they measure
 	@tools/need go postgres

@@ -1,0 +1,343 @@
+package app
+
+import (
+	"context"
+	"flag"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"tulifo/platform/mail"
+	"tulifo/platform/postgres/pgtest"
+)
+
+var (
+	soak     = flag.Duration("soak", 0, "how long each crash test goes on; 0: once")
+	soakSeed = flag.Uint64("soak.seed", 0, "seed of the moments at which crash tests kill; 0: another each time")
+)
+
+// seeded is the source of the moments at which a test kills.
+func seeded(t *testing.T) *rand.Rand {
+	seed := *soakSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("the moments come from -soak.seed=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// again runs a round once, or until the time to soak is over.
+func again(round func()) {
+	for began := time.Now(); ; {
+		if round(); time.Since(began) >= *soak {
+			return
+		}
+	}
+}
+
+// intact waits until tulifo check has nothing to say.
+func intact(t *testing.T, check func() (int, string)) {
+	t.Helper()
+	var said string
+	soon(t, "tulifo check to find nothing", crashBound, func() bool {
+		var code int
+		code, said = check()
+		if code != 0 {
+			t.Logf("not yet: %s", said)
+		}
+		return code == 0
+	})
+}
+
+func (i *installation) intact(t *testing.T) {
+	t.Helper()
+	intact(t, func() (int, string) {
+		code, out, errOut := i.run(t, "", "check")
+		return code, out + errOut
+	})
+}
+
+// load begins a load on the installation.
+func (i *installation) load(t *testing.T, r *rand.Rand, patient bool) *load {
+	t.Helper()
+	return newLoad(t, r, i.at(gatewayPort), i.at(inboxPort), i.at(stripePort), railSecret(t, i.dir), patient)
+}
+
+func railSecret(t *testing.T, dir string) string {
+	t.Helper()
+	d, err := existing(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	if err := d.secrets(env); err != nil {
+		t.Fatal(err)
+	}
+	return env["STRIPE_SECRET_KEY"]
+}
+
+// restart has the installation end by the signal and run again, on the same data.
+func (i *installation) restart(t *testing.T, l *load, s syscall.Signal) {
+	t.Helper()
+	l.away.Store(true)
+	i.signal(t, s)
+	if code := i.exit(t, time.Minute); s == syscall.SIGTERM && code != 0 {
+		t.Errorf("code %d", code)
+	}
+	down := time.Now()
+	i.up(t)
+	l.back.Store(time.Now().UnixNano())
+	l.away.Store(false)
+	t.Logf("after %v it ran again in %v", s, time.Since(down).Round(time.Millisecond))
+}
+
+// The postmaster is killed twice; then all of it is told to stop, and starts again. Nobody's journey ends, and nothing acknowledged is lost.
+func TestCrashOfPostgresAndAStopUnderLoad(t *testing.T) {
+	t.Parallel()
+	i, r := newInstallation(t), seeded(t)
+	i.up(t)
+	again(func() {
+		l := i.load(t, r, true)
+		pid := i.cmd.Process.Pid
+		for range 2 {
+			l.grow(100 + r.Int64N(200))
+			old := i.postmaster()
+			if err := syscall.Kill(old, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			killed := time.Now()
+			soon(t, "another postmaster", crashBound, func() bool { p := i.postmaster(); return p != 0 && p != old })
+			good := l.answered.Load() - l.refused.Load()
+			soon(t, "a good answer", crashBound, func() bool { return t.Failed() || l.answered.Load()-l.refused.Load() > good })
+			t.Logf("a good answer %v after the postmaster was killed", time.Since(killed).Round(time.Millisecond))
+		}
+		if !alive(pid) {
+			t.Error("tulifo ended with its Postgres")
+		}
+		l.grow(100 + r.Int64N(200))
+		i.restart(t, l, syscall.SIGTERM)
+		l.finish()
+		i.intact(t)
+	})
+	i.signal(t, syscall.SIGTERM)
+	if code := i.exit(t, time.Minute); code != 0 {
+		t.Errorf("code %d", code)
+	}
+}
+
+// Everything is killed at any moment, three times: what was acknowledged is there, and nothing is there twice.
+func TestCrashOfEverything(t *testing.T) {
+	t.Parallel()
+	i, r := newInstallation(t), seeded(t)
+	i.up(t)
+	again(func() {
+		l := i.load(t, r, true)
+		for range 3 {
+			l.grow(50 + r.Int64N(250))
+			i.restart(t, l, syscall.SIGKILL)
+		}
+		l.finish()
+		i.intact(t)
+	})
+}
+
+// moods is what a mail server does with who connects.
+type mood int32
+
+const (
+	well mood = iota
+	refuses
+	stalls
+	babbles
+)
+
+// moody is a mail server that is not always well.
+type moody struct {
+	net.Listener
+	mood atomic.Int32
+	held sync.Map
+}
+
+func (m *moody) Accept() (net.Conn, error) {
+	for {
+		c, err := m.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		switch mood(m.mood.Load()) {
+		case refuses:
+			c.Close()
+		case stalls:
+			m.held.Store(c, true)
+		case babbles:
+			io.WriteString(c, "<html>\r\n<body>502 Bad Gateway\r\n")
+			c.Close()
+		default:
+			return c, nil
+		}
+	}
+}
+
+func (m *moody) is(now mood) {
+	m.mood.Store(int32(now))
+	m.held.Range(func(c, _ any) bool { c.(net.Conn).Close(); m.held.Delete(c); return true })
+}
+
+// mailServer is the real inbox in this process, behind a moody door; page is where its mail is read.
+func mailServer(t *testing.T) (m *moody, page string) {
+	t.Helper()
+	inbox, err := mail.NewInbox(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m = &moody{Listener: l}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- inbox.ServeSMTP(ctx, m) }()
+	web := httptest.NewServer(inbox.Handler())
+	t.Cleanup(func() {
+		web.Close()
+		m.is(well)
+		cancel()
+		l.Close()
+		<-ended
+	})
+	return m, web.URL
+}
+
+// The rail and the mail server misbehave in every way they have: journeys wait, and come to their end when both are well again.
+func TestCrashOfRailAndMail(t *testing.T) {
+	t.Parallel()
+	r := seeded(t)
+	smtp, page := mailServer(t)
+	i := newInstallation(t, "SMTP_HOST="+loopback, "SMTP_PORT="+strconv.Itoa(smtp.Addr().(*net.TCPAddr).Port), "SMTP_TLS=off", "STRIPE_TIMEOUT=3s")
+	i.up(t)
+	control := func(method string, body any) {
+		t.Helper()
+		if status, _, err := ask(method, i.at(stripePort)+"/_control/", railSecret(t, i.dir), body, nil); err != nil || status != http.StatusOK {
+			t.Fatalf("control: %d %v", status, err)
+		}
+	}
+	failing := func(mode string) map[string]any {
+		return map[string]any{"fail": map[string]any{"times": 10, "mode": mode}}
+	}
+	again(func() {
+		l := newLoad(t, r, i.at(gatewayPort), page, i.at(stripePort), railSecret(t, i.dir), false)
+		l.sick.Store(true)
+		for n, c := range []map[string]any{
+			failing("drop"), failing("drop_after"), failing("garbage"), failing("status"), {"slowMs": 4000}, {"hold": []string{"*"}},
+			{"repeat": 3, "together": true, "reorder": 6, "seed": r.Uint64() >> 12}, {"repeat": 2, "delayMs": 300, "holdPayouts": true},
+		} {
+			control(http.MethodPut, c)
+			smtp.is(mood(n % 4))
+			from, since := l.answered.Load(), time.Now()
+			soon(t, "a while of it", crashBound, func() bool { return time.Since(since) > 3*time.Second || l.answered.Load() > from+100 })
+		}
+		control(http.MethodDelete, nil)
+		smtp.is(well)
+		l.finish()
+		i.intact(t)
+	})
+}
+
+// split is a platform whose services are processes of their own.
+type split struct {
+	base int
+	env  []string
+	runs map[string]*process
+}
+
+func (s *split) serve(t *testing.T, name string) {
+	t.Helper()
+	s.runs[name] = launch(t, s.env, nil, "serve", name, "--port-base", strconv.Itoa(s.base))
+}
+
+func (s *split) at(port int) string {
+	return "http://" + net.JoinHostPort(loopback, strconv.Itoa(port+s.base))
+}
+
+func newSplit(t *testing.T) (s *split, dir string) {
+	t.Helper()
+	s = &split{base: portBase(t), runs: map[string]*process{}}
+	dir = filepath.Join(t.TempDir(), "data")
+	d, err := openData(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{
+		"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t), "HOST": loopback, "PATH": os.Getenv("PATH"),
+		"PUBLIC_URL": s.at(gatewayPort), "STRIPE_API_URL": s.at(stripePort), "SMTP_HOST": loopback, "SMTP_PORT": strconv.Itoa(smtpPort + s.base),
+		"SMTP_TLS": "off", "TULIFO_DATA": dir, "LOG_LEVEL": "warn", "DATABASE_POOL_MAX": "5",
+	}
+	if err := d.secrets(env); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range services {
+		env[envPrefix(e.name)+"_SERVICE_URL"] = s.at(e.port)
+	}
+	s.env = environ0(env)
+	for _, name := range append(serviceNames(), "gateway", "inbox", "stripe-simulator") {
+		s.serve(t, name)
+	}
+	awaitPort(t, inboxPort+s.base)
+	awaitPort(t, stripePort+s.base)
+	for _, e := range services {
+		awaitReady(t, e.port+s.base)
+	}
+	awaitReady(t, gatewayPort+s.base)
+	return s, dir
+}
+
+// One service after the other is killed and comes back: whoever needs it is told to come back later.
+func TestCrashOfEachService(t *testing.T) {
+	t.Parallel()
+	r := seeded(t)
+	s, dir := newSplit(t)
+	again(func() {
+		l := newLoad(t, r, s.at(gatewayPort), s.at(inboxPort), s.at(stripePort), railSecret(t, dir), false)
+		for _, name := range []string{"booking", "payment", "escrow", "notification", "auth"} {
+			l.grow(50 + r.Int64N(50))
+			s.runs[name].signal(t, syscall.SIGKILL)
+			s.runs[name].exit(t, time.Minute)
+			from, since := l.answered.Load(), time.Now()
+			soon(t, "others to notice", crashBound, func() bool { return l.answered.Load() > from+20 || time.Since(since) > 2*time.Second })
+			s.serve(t, name)
+			for _, e := range services {
+				if e.name == name {
+					awaitReady(t, e.port+s.base)
+				}
+			}
+			t.Logf("%s was away for %v; %d refused so far", name, time.Since(since).Round(time.Millisecond), l.refused.Load())
+		}
+		if l.refused.Load() == 0 {
+			t.Error("nobody noticed that a service was away")
+		}
+		l.finish()
+		intact(t, func() (int, string) {
+			p := launch(t, s.env, nil, "check")
+			code := p.exit(t, time.Minute)
+			return code, p.out.String() + p.err.String()
+		})
+	})
+	for name, p := range s.runs {
+		p.signal(t, syscall.SIGTERM)
+		if code := p.exit(t, time.Minute); code != 0 {
+			t.Errorf("%s: code %d", name, code)
+		}
+	}
+}
