@@ -70,10 +70,26 @@ func newLoad(t *testing.T, r *rand.Rand, gateway, inbox, rail, secret string, pa
 	ctx, cancel := context.WithTimeout(context.Background(), 2*crashBound)
 	t.Cleanup(cancel)
 	l := &load{t: t, patient: patient || *soak > 0, gateway: gateway, inbox: inbox, rail: rail, secret: secret, ctx: ctx, rand: r, stop: make(chan struct{}), began: time.Now()}
+	l.fund()
 	for n := range crashClients {
 		l.clients.Go(func() { l.client(n) })
 	}
 	return l
+}
+
+// fund has the platform put money of its own at the rail, which keeps its fee of every payment, also of those that go back.
+func (l *load) fund() {
+	l.t.Helper()
+	form := url.Values{"amount": {"1000000"}, "currency": {"usd"}}.Encode()
+	req, err := http.NewRequestWithContext(l.ctx, http.MethodPost, l.rail+"/_control/balance", nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+l.secret)
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if res, answer, err := l.once(req, []byte(form)); err != nil || res.StatusCode != http.StatusOK {
+		l.t.Fatalf("fund the rail: %v %s", err, answer)
+	}
 }
 
 // RoundTrip repeats a request until it has an answer that is not "later".
