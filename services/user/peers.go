@@ -49,6 +49,20 @@ func (s *Service) learn(ctx context.Context, id uuid.UUID) error {
 	})
 }
 
+// learnProof asks auth whether the user's address is proven, and remembers it. Forbidden: it is not.
+func (s *Service) learnProof(ctx context.Context, id uuid.UUID) error {
+	a, err := peer.Get[authAccount](ctx, s.peers.To("auth"), "/api/auth/users/"+id.String())
+	if err != nil {
+		return err
+	}
+	if !a.EmailVerified {
+		return errUnverified
+	}
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		return s.follow(ctx, tx, id, func(p *person) { p.EmailVerified = p.EmailVerified || p.Email == a.Email })
+	})
+}
+
 // reviewStats is what review answers about a user's visible reviews.
 type reviewStats struct {
 	AverageRating float64 `json:"averageRating"`

@@ -3,6 +3,7 @@ package user
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -79,7 +80,10 @@ type WorkerEdit struct {
 // defaultCurrency is that of rates that do not say theirs.
 const defaultCurrency = "USD"
 
-var errNoWorker = errs.New(errs.NotFound, "There is no such worker.")
+var (
+	errNoWorker   = errs.New(errs.NotFound, "There is no such worker.")
+	errUnverified = errs.Coded(errs.Forbidden, "email_unverified", "Prove your e-mail address first: the link is in the mail that we sent you. Then your rate can be published.")
+)
 
 // Worker is a worker's page. NotFound: there is none, or the account is suspended.
 func (s *Service) Worker(ctx context.Context, by token.Caller, id uuid.UUID) (Worker, error) {
@@ -99,22 +103,35 @@ func (s *Service) page(ctx context.Context, by token.Caller, id uuid.UUID) (pers
 }
 
 // EditWorker changes the caller's own offer, and tells of it. NotFound: it is not the caller's. Conflict: it is not the version that was changed.
-// Invalid: a field is not acceptable; Details says which.
+// Invalid: a field is not acceptable; Details says which. Forbidden (email_unverified): a rate publishes the offer, and the address is not proven.
 func (s *Service) EditWorker(ctx context.Context, by token.Caller, id uuid.UUID, e WorkerEdit) (Worker, error) {
 	if by.ID != id || by.Role != token.Worker {
 		return Worker{}, errNoWorker
 	}
-	p, err := s.edit(ctx, id, func(_ postgres.Tx, p *person) error {
+	change := func(_ postgres.Tx, p *person) error {
 		if p.Role != token.Worker {
 			return errNoWorker
+		}
+		if e.publishes() && !p.EmailVerified {
+			return errUnverified
 		}
 		if err := current(e.Version, p.OfferVersion); err != nil {
 			return err
 		}
 		return e.apply(p)
-	})
+	}
+	p, err := s.edit(ctx, id, change)
+	if errors.Is(err, errUnverified) {
+		// Only auth may say no: the news of the proof may still be on its way.
+		if err = s.learnProof(ctx, id); err == nil {
+			p, err = s.edit(ctx, id, change)
+		}
+	}
 	return p.worker(), err
 }
+
+// publishes says whether the change puts the offer where clients find it.
+func (e WorkerEdit) publishes() bool { return e.HourlyRate.Sent && !e.HourlyRate.Null }
 
 func (e WorkerEdit) apply(p *person) error {
 	var f faults
