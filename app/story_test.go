@@ -133,7 +133,7 @@ func (p *platform) settle(t *testing.T) {
 func (p *platform) intact(t *testing.T) {
 	t.Helper()
 	p.settle(t)
-	broken, err := p.machine.node.check(t.Context())
+	broken, err := p.machine.node.check(t.Context(), true)
 	if err != nil {
 		t.Errorf("check: %v", err)
 	}

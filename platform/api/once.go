@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"tulifo/platform/errs"
@@ -72,6 +73,15 @@ func (r *Router) stored(ctx context.Context, caller string, k onceKey) (reply, e
 	}
 	a := reply{status: row.Status, body: row.Answer}
 	return a, json.Unmarshal(row.Header, &a.header)
+}
+
+// CheckKeys answers a sentence when a key was kept without its answer (I11): then a repetition could not be given the bytes of the first.
+func CheckKeys(ctx context.Context, db *postgres.DB) ([]string, error) {
+	n, err := postgres.One[int64](ctx, db, `SELECT count(*) FROM idempotency_keys WHERE answer IS NULL`)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("I11: %d idempotency keys were kept without their answer.", n)}, nil
 }
 
 // PruneKeys forgets the keys of a schema that are older than age; schemas that move money never call it.

@@ -81,6 +81,15 @@ func TestOnceReplays(t *testing.T) {
 	if n := count(t, db); n != 2 {
 		t.Errorf("%d notes", n)
 	}
+	if broken, err := api.CheckKeys(t.Context(), db); err != nil || len(broken) != 0 {
+		t.Errorf("check: %q, %v", broken, err)
+	}
+	if _, err := db.Exec(t.Context(), `UPDATE idempotency_keys SET answer = NULL WHERE key = 'k' AND route = 'POST /notes'`); err != nil {
+		t.Fatal(err)
+	}
+	if broken, err := api.CheckKeys(t.Context(), db); err != nil || len(broken) != 1 {
+		t.Errorf("check of keys without their answer: %q, %v", broken, err)
+	}
 }
 
 func TestOnceTwinsWait(t *testing.T) {

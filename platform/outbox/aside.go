@@ -287,12 +287,15 @@ func (in *Inbox) pruneLoop(ctx context.Context) {
 }
 
 func (in *Inbox) prune(ctx context.Context, keep time.Duration) error {
-	// An id is 48 bits of milliseconds and then random, so the primary key finds the old ones.
-	ms := uint64(time.Now().Add(-keep).UnixMilli())
-	var before uuid.UUID
-	for i := range 6 {
-		before[i] = byte(ms >> (40 - 8*i))
-	}
-	_, err := in.db.Exec(ctx, `DELETE FROM inbox WHERE event_id < $1 AND at < clock_timestamp() - $2::interval`, before, keep)
+	_, err := in.db.Exec(ctx, `DELETE FROM inbox WHERE event_id < $1 AND at < clock_timestamp() - $2::interval`, firstIDAt(time.Now().Add(-keep)), keep)
 	return err
+}
+
+// firstIDAt is below every event id made from t on: an id is 48 bits of milliseconds and then random.
+func firstIDAt(t time.Time) (id uuid.UUID) {
+	ms := uint64(t.UnixMilli())
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id
 }

@@ -17,7 +17,7 @@ import (
 // reference is Stripe's own description of its API: requests are judged by stripe-mock, answers by its schemas.
 type reference struct {
 	mu      sync.Mutex
-	stub    *server.StubServer
+	judge   *server.StubServer // stripe-mock's own name for what validates requests against Stripe's OpenAPI document
 	schemas map[string]*spec.Schema
 }
 
@@ -30,8 +30,8 @@ var loadReference = sync.OnceValues(func() (*reference, error) {
 	if err != nil {
 		return nil, err
 	}
-	stub, err := server.NewStubServer(fixtures, sp, false, false)
-	return &reference{stub: stub, schemas: sp.Components.Schemas}, err
+	judge, err := server.NewStubServer(fixtures, sp, false, false)
+	return &reference{judge: judge, schemas: sp.Components.Schemas}, err
 })
 
 // request is what stripe-mock says against r; empty when nothing.
@@ -39,7 +39,7 @@ func (ref *reference) request(r *http.Request) string {
 	ref.mu.Lock()
 	defer ref.mu.Unlock()
 	w := httptest.NewRecorder()
-	ref.stub.HandleRequest(w, r)
+	ref.judge.HandleRequest(w, r)
 	if w.Code == http.StatusOK {
 		return ""
 	}
