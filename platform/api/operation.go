@@ -22,6 +22,8 @@ type Option func(*operation)
 type operation struct {
 	roles    []string
 	public   bool
+	relation Relation
+	states   []string
 	status   int
 	summary  string
 	once     bool
@@ -41,6 +43,29 @@ func Anyone(o *operation) {
 
 // Public lets everybody in; with a good token the caller is known all the same.
 func Public(o *operation) { o.public = true }
+
+// Relation is what a worker or a client must be to the thing that the operation is about. Admins, mediators and services are let in by role alone.
+type Relation string
+
+// The relations there are.
+const (
+	NoOne = Relation("none")  // it is about nobody's thing in particular: a public page, a list of one's own, something new
+	Self  = Relation("self")  // the account, profile or calendar is the caller's own
+	Owner = Relation("owner") // the thing is the caller's own; the other side may not
+	Party = Relation("party") // the caller is one of the two sides
+)
+
+// Of says which relation the operation asks for.
+func Of(relation Relation) Option { return func(o *operation) { o.relation = relation } }
+
+// While names the states of the thing outside of which the operation is always refused; without it, no state refuses.
+func While[S ~string](states ...S) Option {
+	return func(o *operation) {
+		for _, s := range states {
+			o.states = append(o.states, string(s))
+		}
+	}
+}
 
 // Created answers 201.
 func Created(o *operation) { o.status = http.StatusCreated }
@@ -134,7 +159,7 @@ func run[I, O any](ctx context.Context, o *operation, in *I, h func(context.Cont
 
 // describe is the operation's OpenAPI entry, with x-authz saying who may call it.
 func (r *Router) describe(method, path string, out reflect.Type, o *operation) huma.Operation {
-	authz := map[string]any{"roles": o.roles}
+	authz := map[string]any{"roles": o.roles, "relation": string(o.relation), "states": append([]string{}, o.states...)}
 	var security []map[string][]string
 	if o.public {
 		authz["roles"] = []string{"anonymous"}
