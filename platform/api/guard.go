@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -60,6 +61,8 @@ func (r *Router) guard(o *operation) func(huma.Context, func(huma.Context)) {
 			err = errs.New(errs.Unauthorized, "Sign in first.")
 		case !caller.Is(o.roles...):
 			err = errs.New(errs.Forbidden, "Your role does not allow this.")
+		case o.stepUp && !caller.Proved(time.Now()): // system time, as all of a token
+			err = errs.Coded(errs.Forbidden, "step_up_required", "Confirm first that it is you: with your second factor, or with your password if you have none.")
 		case unsafe(req.Method) && caller.Role != token.Service && r.o.Revocations != nil && r.o.Revocations.Stale():
 			err = errs.New(errs.Unavailable, "Sign-ins cannot be checked right now. Try again in a moment.")
 		}

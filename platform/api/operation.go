@@ -28,6 +28,7 @@ type operation struct {
 	summary  string
 	once     bool
 	secret   bool
+	stepUp   bool
 	raw      bool
 	maxBody  int64
 	deadline time.Duration
@@ -76,6 +77,10 @@ func Once(o *operation) { o.once = true }
 
 // Secret marks an answer that carries tokens or secrets: it is not to be stored anywhere.
 func Secret(o *operation) { o.secret = true }
+
+// StepUp lets a person in only who has proved within token.ProofLife that it is he, by signing in or by a step-up; else the answer is 403
+// step_up_required. Services are let in without. It does not go with Public.
+func StepUp(o *operation) { o.stepUp = true }
 
 // Summary is the sentence that the API's pages show.
 func Summary(s string) Option { return func(o *operation) { o.summary = s } }
@@ -127,6 +132,9 @@ func register[I, O any](r *Router, method, path string, h func(context.Context, 
 	if o.public == (len(o.roles) > 0) {
 		panic(method + " " + path + " must say who may call it: For, Anyone or Public")
 	}
+	if o.stepUp && o.public {
+		panic(method + " " + path + " cannot ask strangers for a step-up")
+	}
 	if o.once && (o.public || o.secret) {
 		panic(method + " " + path + " cannot be Once: strangers would share its answers, and secrets would be stored")
 	}
@@ -160,6 +168,9 @@ func run[I, O any](ctx context.Context, o *operation, in *I, h func(context.Cont
 // describe is the operation's OpenAPI entry, with x-authz saying who may call it.
 func (r *Router) describe(method, path string, out reflect.Type, o *operation) huma.Operation {
 	authz := map[string]any{"roles": o.roles, "relation": string(o.relation), "states": append([]string{}, o.states...)}
+	if o.stepUp {
+		authz["stepUp"] = true
+	}
 	var security []map[string][]string
 	if o.public {
 		authz["roles"] = []string{"anonymous"}

@@ -54,8 +54,9 @@ type cached struct {
 }
 
 type claims struct {
-	Role    string    `json:"role"`
-	Session uuid.UUID `json:"sid"`
+	Role     string    `json:"role"`
+	Session  uuid.UUID `json:"sid"`
+	ProvedAt int64     `json:"auth_time,omitempty"` // unix seconds
 	jwt.RegisteredClaims
 }
 
@@ -103,8 +104,13 @@ func (k *Keys) useEd25519(c Config) error {
 	return nil
 }
 
-// Issue signs an access token of AccessLife and says when it expires.
+// Issue signs an access token of AccessLife for a user who has proved who he is just now, and says when it expires.
 func (k *Keys) Issue(user uuid.UUID, role string, session uuid.UUID) (string, time.Time, error) {
+	return k.Renew(Caller{ID: user, Role: role, Session: session, ProvedAt: time.Now()})
+}
+
+// Renew signs an access token of AccessLife for a user whose proof is of c.ProvedAt, kept to the second, and says when it expires.
+func (k *Keys) Renew(c Caller) (string, time.Time, error) {
 	if k.signing == nil {
 		return "", time.Time{}, errors.New("this process has no key to sign access tokens with")
 	}
@@ -114,8 +120,12 @@ func (k *Keys) Issue(user uuid.UUID, role string, session uuid.UUID) (string, ti
 		return "", time.Time{}, fmt.Errorf("token id: %w", err)
 	}
 	until := now.Add(AccessLife).Truncate(time.Second)
-	signed, err := jwt.NewWithClaims(k.method, claims{role, session, jwt.RegisteredClaims{
-		Subject: user.String(), Issuer: issuer, Audience: jwt.ClaimStrings{audience}, ID: jti.String(),
+	var proved int64
+	if !c.ProvedAt.IsZero() {
+		proved = c.ProvedAt.Unix()
+	}
+	signed, err := jwt.NewWithClaims(k.method, claims{c.Role, c.Session, proved, jwt.RegisteredClaims{
+		Subject: c.ID.String(), Issuer: issuer, Audience: jwt.ClaimStrings{audience}, ID: jti.String(),
 		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(until),
 	}}).SignedString(k.signing)
 	return signed, until, err
@@ -142,7 +152,11 @@ func (k *Keys) Verify(raw string) (Caller, error) {
 		}
 		switch c.Role {
 		case Worker, Client, Admin, Support:
-			return Caller{ID: id, Role: c.Role, Session: c.Session}, c.ExpiresAt.Time, nil
+			caller := Caller{ID: id, Role: c.Role, Session: c.Session}
+			if c.ProvedAt > 0 {
+				caller.ProvedAt = time.Unix(c.ProvedAt, 0).UTC()
+			}
+			return caller, c.ExpiresAt.Time, nil
 		}
 		return Caller{}, time.Time{}, errors.New("unknown role")
 	})

@@ -7,6 +7,7 @@ package token
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -26,6 +27,17 @@ type Caller struct {
 	Role    string
 	Session uuid.UUID // the sign-in this token belongs to
 	Service string    // name of the calling service when Role is Service
+
+	// ProvedAt is when the user last proved who he is: by signing in, or by a step-up since. Zero: never so that it would count.
+	ProvedAt time.Time
+}
+
+// ProofLife is how long a proof counts where an operation asks for a fresh one.
+const ProofLife = 10 * time.Minute
+
+// Proved says whether the user has proved who he is within ProofLife before now, which is system time. A service needs no proof.
+func (c Caller) Proved(now time.Time) bool {
+	return c.Role == Service || !c.ProvedAt.IsZero() && now.Sub(c.ProvedAt) < ProofLife
 }
 
 // Is says whether the caller has one of the roles.

@@ -44,10 +44,35 @@ func TestIssueAndVerify(t *testing.T) {
 			t.Errorf("%s: good for %v", name, d)
 		}
 		for range 2 {
-			if c, err := k.Verify(raw); err != nil || c != (token.Caller{ID: user, Role: token.Worker, Session: session}) {
+			c, err := k.Verify(raw)
+			if age := time.Since(c.ProvedAt); age < 0 || age > time.Minute || !c.Proved(time.Now()) {
+				t.Errorf("%s: proved %v ago", name, age)
+			}
+			if c.ProvedAt = (time.Time{}); err != nil || c != (token.Caller{ID: user, Role: token.Worker, Session: session}) {
 				t.Errorf("%s: %+v, %v", name, c, err)
 			}
 		}
+	}
+}
+
+func TestRenewedTokenKeepsItsProof(t *testing.T) {
+	k, now := keys(t, token.Config{Secret: secret}), time.Now()
+	for _, c := range []struct {
+		proved time.Time
+		fresh  bool
+	}{{now, true}, {now.Add(-token.ProofLife + time.Minute), true}, {now.Add(-token.ProofLife), false}, {now.AddDate(0, 0, -6), false}, {time.Time{}, false}, {time.Unix(-5, 0), false}} {
+		want := token.Caller{ID: uuid.New(), Role: token.Client, Session: uuid.New(), ProvedAt: c.proved}
+		raw, _, err := k.Renew(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := k.Verify(raw)
+		if err != nil || got.Proved(now) != c.fresh || got.ProvedAt.After(c.proved) {
+			t.Errorf("proved at %v: %+v, %v", c.proved, got, err)
+		}
+	}
+	if !(token.Caller{Role: token.Service, Service: "user"}).Proved(now) {
+		t.Error("a service is asked for a proof")
 	}
 }
 

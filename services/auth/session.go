@@ -97,7 +97,7 @@ func atRest(refresh string) []byte {
 	return h[:]
 }
 
-// fresh is a session that is about to be stored, with the token that its owner will get.
+// fresh is a session that is about to be stored, with the token that its owner will get. It counts as proved just now.
 type fresh struct {
 	row   sessionRow
 	token string
@@ -108,13 +108,13 @@ func (s *Service) newSession(user uuid.UUID, from Visitor) fresh {
 	t := s.firstToken(id)
 	return fresh{sessionRow{
 		ID: id, UserID: user, TokenHash: atRest(t), ExpiresAt: now.Add(refreshLife),
-		Device: describe(from.Agent), IP: from.IP.String(), CreatedAt: now,
+		Device: describe(from.Agent), IP: from.IP.String(), CreatedAt: now, ProvedAt: &now,
 	}, t}
 }
 
 // open is the answer for a session that is stored now.
 func (s *Service) open(from Visitor, u User, f fresh) (Session, error) {
-	out, err := s.pair(from, u.ID, u.Role, f.row.ID, f.token)
+	out, err := s.pair(from, holder{u.ID, u.Role, f.row.ProvedAt}, f.row.ID, f.token)
 	if err != nil {
 		return Session{}, err
 	}
@@ -124,18 +124,35 @@ func (s *Service) open(from Visitor, u User, f fresh) (Session, error) {
 }
 
 // pair is an access token with the refresh token, in the body or as cookies.
-func (s *Service) pair(from Visitor, user uuid.UUID, role string, session uuid.UUID, refresh string) (Session, error) {
-	access, _, err := s.keys.Issue(user, role, session)
+func (s *Service) pair(from Visitor, who holder, session uuid.UUID, refresh string) (Session, error) {
+	out, err := s.access(from, who, session)
+	if err != nil {
+		return Session{}, err
+	}
+	if from.Cookies {
+		s.setCookie(out.cookies, api.RefreshCookie, refresh, refreshLife)
+	} else {
+		out.RefreshToken = refresh
+	}
+	return out, nil
+}
+
+// access is an access token, in the body or as a cookie.
+func (s *Service) access(from Visitor, who holder, session uuid.UUID) (Session, error) {
+	c := token.Caller{ID: who.UserID, Role: who.Role, Session: session}
+	if who.ProvedAt != nil {
+		c.ProvedAt = *who.ProvedAt
+	}
+	raw, _, err := s.keys.Renew(c)
 	if err != nil {
 		return Session{}, err
 	}
 	out := Session{ExpiresIn: int(token.AccessLife / time.Second), cookies: http.Header{}}
 	if from.Cookies {
-		s.setCookie(out.cookies, api.AccessCookie, access, token.AccessLife)
-		s.setCookie(out.cookies, api.RefreshCookie, refresh, refreshLife)
-		return out, nil
+		s.setCookie(out.cookies, api.AccessCookie, raw, token.AccessLife)
+	} else {
+		out.AccessToken = raw
 	}
-	out.AccessToken, out.RefreshToken = access, refresh
 	return out, nil
 }
 
@@ -162,7 +179,7 @@ func (s *Service) Refresh(ctx context.Context, from Visitor, refresh string) (Se
 	if err != nil {
 		return Session{}, err
 	}
-	return s.pair(from, who.UserID, who.Role, id, child)
+	return s.pair(from, who, id, child)
 }
 
 // again decides about a token of ours that is not the one that is good now.

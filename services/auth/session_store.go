@@ -19,21 +19,23 @@ type sessionRow struct {
 	TokenHash            []byte
 	ExpiresAt, CreatedAt time.Time
 	Device, IP           string
+	ProvedAt             *time.Time // nil: there is a second factor, which was not used
 }
 
-// insertSession stores a session with COMMIT, while its user is active and still has the password that was compared with; else user_id is
-// NULL, which fails. The lock makes a suspension or a new password that is on its way come before or after, never between.
+// insertSession stores a session with COMMIT, while its user is active and still has the password that was compared with (empty: it was not by
+// a password); else user_id is NULL, which fails. The lock makes a suspension or a new password that is on its way come before or after, never between.
 func insertSession(tx postgres.Tx, r sessionRow, passwordHash string) {
 	tx.Later(`
-		INSERT INTO sessions (id, user_id, token_hash, expires_at, device, ip, created_at, last_seen_at)
-		VALUES ($1, (SELECT id FROM users WHERE id = $2 AND password_hash = $3 AND status = 'active' FOR SHARE), $4, $5, $6, $7, $8, $8)`,
-		r.ID, r.UserID, passwordHash, r.TokenHash, r.ExpiresAt, r.Device, r.IP, r.CreatedAt)
+		INSERT INTO sessions (id, user_id, token_hash, expires_at, device, ip, created_at, last_seen_at, proved_at)
+		VALUES ($1, (SELECT id FROM users WHERE id = $2 AND $3 IN ('', password_hash) AND status = 'active' FOR SHARE), $4, $5, $6, $7, $8, $8, $9)`,
+		r.ID, r.UserID, passwordHash, r.TokenHash, r.ExpiresAt, r.Device, r.IP, r.CreatedAt, r.ProvedAt)
 }
 
-// holder is whose session it is.
+// holder is whose session it is, and when he last proved it.
 type holder struct {
-	UserID uuid.UUID
-	Role   string
+	UserID   uuid.UUID
+	Role     string
+	ProvedAt *time.Time
 }
 
 // rotation is one use of a refresh token.
@@ -50,7 +52,7 @@ func rotate(ctx context.Context, db postgres.Querier, r rotation) (holder, error
 		UPDATE sessions s SET token_hash = $3, previous_hash = $2, rotated_at = $4, last_seen_at = $4, expires_at = $5, device = $6, ip = $7
 		FROM users u
 		WHERE s.id = $1 AND s.token_hash = $2 AND s.revoked_at IS NULL AND s.expires_at > $4 AND u.id = s.user_id AND u.status = 'active'
-		RETURNING u.id AS user_id, u.role`,
+		RETURNING u.id AS user_id, u.role, s.proved_at`,
 		r.Session, r.Used, r.Next, r.Now, r.ExpiresAt, r.Device, r.IP)
 }
 
@@ -67,7 +69,7 @@ type state struct {
 
 func sessionState(ctx context.Context, db postgres.Querier, id uuid.UUID) (state, error) {
 	return postgres.One[state](ctx, db, `
-		SELECT s.user_id, u.role, u.status, s.token_hash, s.previous_hash, s.rotated_at, s.expires_at, s.revoked_at
+		SELECT s.user_id, u.role, s.proved_at, u.status, s.token_hash, s.previous_hash, s.rotated_at, s.expires_at, s.revoked_at
 		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1`, id)
 }
 
