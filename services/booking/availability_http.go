@@ -259,7 +259,7 @@ func (s *Service) getSlots(ctx context.Context, in *slotsIn) ([]Slot, error) {
 		if o.refusal != nil {
 			slot.Reason = o.refusal.Code
 			if by.ID == worker || by.Is(token.Admin) {
-				slot.Explanation = o.refusal.Full
+				slot.Explanation = o.refusal.Full()
 			}
 		}
 		out = append(out, slot)

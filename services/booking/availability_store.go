@@ -82,6 +82,8 @@ type (
 		From    int64     `json:"from"` // microseconds since 1970
 		To      int64     `json:"to"`
 		Booking uuid.UUID `json:"booking"`
+		Before  int       `json:"before"`
+		After   int       `json:"after"`
 		Reason  string    `json:"reason"`
 	}
 	loadRow struct {
@@ -112,8 +114,8 @@ const calendarSQL = `
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('days', b.days, 'from', b.first_date, 'until', b.until_date, 'start', b.start_minute, 'end', b.end_minute, 'reason', b.reason)), '[]')
 			FROM blocks b WHERE b.worker_id = $1 AND b.days IS NOT NULL) AS recurring,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('from', (extract(epoch FROM lower(t.held)) * 1000000)::bigint, 'to', (extract(epoch FROM upper(t.held)) * 1000000)::bigint,
-				'booking', t.booking_id, 'reason', coalesce(b.reason, ''))), '[]')
-			FROM busy t LEFT JOIN blocks b ON b.id = t.block_id WHERE t.worker_id = $1 AND t.live AND t.held && tstzrange($3, $4)) AS held,
+				'booking', t.booking_id, 'before', coalesce(k.buffer_before, 0), 'after', coalesce(k.buffer_after, 0), 'reason', coalesce(k.title, b.reason, ''))), '[]')
+			FROM busy t LEFT JOIN blocks b ON b.id = t.block_id LEFT JOIN bookings k ON k.id = t.booking_id WHERE t.worker_id = $1 AND t.live AND t.held && tstzrange($3, $4)) AS held,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('period', l.period, 'start', l.start, 'bookings', l.bookings, 'minutes', l.minutes)), '[]')
 			FROM load l WHERE l.worker_id = $1 AND l.start BETWEEN $5 AND $6) AS load,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'client', k.client_id, 'day', k.load_day, 'minutes', k.duration_minutes)), '[]')
@@ -165,7 +167,7 @@ func queryCalendar(ctx context.Context, q postgres.Querier, worker, client uuid.
 		c.recurring = append(c.recurring, Recurring{From: b.From, Until: b.Until, Days: b.Days, Window: Window{b.Start, b.End}, Reason: b.Reason})
 	}
 	for _, h := range r.Held {
-		c.held = append(c.held, held{span{time.UnixMicro(h.From).UTC(), time.UnixMicro(h.To).UTC()}, h.Booking, h.Reason})
+		c.held = append(c.held, held{span{time.UnixMicro(h.From).UTC(), time.UnixMicro(h.To).UTC()}, h.Booking, h.Before, h.After, h.Reason})
 	}
 	c.load = map[period]load{}
 	for _, l := range r.Load {

@@ -74,7 +74,7 @@ func TestExplain(t *testing.T) {
 	w.Call(apitest.Call{What: "block", As: w.asWorker, Path: w.calendar("/block"), Body: map[string]any{"startTime": "2026-03-04T12:00:00+01:00", "endTime": "2026-03-04T13:00:00+01:00", "reason": "dentist"}, Status: 201})
 	full, public := w.calendar("/slots?from=2026-03-03&to=2026-03-05&explain=true"), w.calendar("/slots?from=2026-03-03&to=2026-03-05&explain=true")
 	w.Calls(
-		apitest.Call{What: "the worker reads why", As: w.asWorker, Path: full, Status: 200, Has: "Daily limit 1 of 1, set by you."},
+		apitest.Call{What: "the worker reads why", As: w.asWorker, Path: full, Status: 200, Has: "Daily limit 1 of 1, set by you; this would add 1."},
 		apitest.Call{What: "the worker reads the block's reason", As: w.asWorker, Path: full, Status: 200, Has: "dentist"},
 		apitest.Call{What: "the worker reads of the override", As: w.asWorker, Path: full, Status: 200, Has: "Closed on 2026-03-05, set by you."},
 		apitest.Call{What: "an admin too", As: w.asAdmin, Path: full, Status: 200, Has: "dentist"},

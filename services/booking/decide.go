@@ -1,13 +1,10 @@
 package booking
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
-
-	"tulifo/platform/errs"
 )
 
 // The codes of a refused time. To others than the worker and admins a listing tells the code only.
@@ -57,11 +54,12 @@ type Recurring struct {
 	Reason string
 }
 
-// held is a time that is taken: a booking with its buffers, or a one-off block.
+// held is a time that is taken: a booking with its buffers, or a block.
 type held struct {
 	span
-	booking uuid.UUID // zero for a block
-	reason  string
+	booking       uuid.UUID // zero for a block
+	before, after int       // the part of span that is buffers, in minutes
+	reason        string    // of a block; a booking's title
 }
 
 // load is what a day or a week has already.
@@ -83,12 +81,6 @@ type calendar struct {
 	held      []held
 	recurring []Recurring
 	load      map[period]load
-}
-
-// Refusal says why a time cannot be booked.
-type Refusal struct {
-	Code string
-	Full string // for the worker and admins
 }
 
 // decide answers nil when want can be booked at now, and otherwise why not. Listing, booking, rescheduling and explaining all ask it.
@@ -191,18 +183,21 @@ func (r Recurring) on(d Date) bool {
 func (c *calendar) early(want span, now time.Time) *Refusal {
 	switch {
 	case !c.active:
-		return &Refusal{codeInactive, "No bookings are taken at the moment."}
+		return refuse(codeInactive, "You take no bookings at the moment. Set your offer active to open this time.")
 	case !c.lengthAllowed(want):
-		return &Refusal{codeLength, "No slot has that length."}
+		return c.noLength(want)
 	case want.Start.Before(now):
-		return &Refusal{codeNotice, "That time is past."}
+		return refuse(codeNotice, "That time is past. Choose a later one.")
 	case want.Start.Before(now.Add(minutes(c.MinNotice))):
-		return &Refusal{codeNotice, fmt.Sprintf("Notice of %d minutes, set by you.", c.MinNotice)}
-	case want.Start.After(now.AddDate(0, 0, c.HorizonDays)):
-		return &Refusal{codeHorizon, fmt.Sprintf("Horizon of %d days, set by you.", c.HorizonDays)}
+		return c.tooSoon(now)
+	case want.Start.After(c.horizon(now)):
+		return c.tooFar(now)
 	}
 	return nil
 }
+
+// horizon is the last start that is planned for: whole days of 24 hours from now.
+func (c *calendar) horizon(now time.Time) time.Time { return now.Add(minutes(c.HorizonDays * 1440)) }
 
 func (v *view) decide(want span, now time.Time) *Refusal {
 	if no := v.early(want, now); no != nil {
@@ -211,8 +206,8 @@ func (v *view) decide(want span, now time.Time) *Refusal {
 	if no := v.outside(want); no != nil {
 		return no
 	}
-	if no := v.busy(want.widen(v.BufferBefore, v.BufferAfter)); no != nil {
-		return no
+	if h := v.busy(want.widen(v.BufferBefore, v.BufferAfter)); h != nil {
+		return v.clash(want, *h)
 	}
 	return v.overLimit(want)
 }
@@ -235,10 +230,6 @@ func (v *view) isStart(t time.Time) bool {
 }
 
 func (v *view) outside(want span) *Refusal {
-	d := localDate(v.loc, want.Start)
-	if windows, overridden := v.Overrides[d]; overridden && len(windows) == 0 && !v.isStart(want.Start) {
-		return &Refusal{codeOutside, fmt.Sprintf("Closed on %s, set by you.", d)}
-	}
 	// The first open interval that ends after the start is the only one that can cover it.
 	i, _ := slices.BinarySearchFunc(v.open, want.Start, func(s span, t time.Time) int {
 		if s.End.After(t) {
@@ -248,49 +239,38 @@ func (v *view) outside(want span) *Refusal {
 	})
 	switch {
 	case i == len(v.open) || !v.open[i].covers(want):
-		return &Refusal{codeOutside, "Outside your hours."}
+		return v.notOpen(want)
 	case !v.isStart(want.Start):
-		return &Refusal{codeOutside, fmt.Sprintf("Not one of your starts, which come every %d minutes.", v.SlotStep)}
+		return v.notAStart()
 	}
 	return nil
 }
 
 // busy finds the first thing that is in the way of want, which has its buffers already.
-func (v *view) busy(want span) *Refusal {
+func (v *view) busy(want span) *held {
 	i, _ := slices.BinarySearchFunc(v.taken, want.Start.Add(-v.reach), func(h held, t time.Time) int { return h.Start.Compare(t) })
 	for _, h := range v.taken[i:] {
 		if !h.Start.Before(want.End) {
 			return nil
 		}
-		if !h.overlaps(want) {
-			continue
+		if h.overlaps(want) {
+			return &h
 		}
-		from, to := h.Start.In(v.loc).Format("15:04"), h.End.In(v.loc).Format("15:04")
-		switch {
-		case h.booking != uuid.Nil:
-			return &Refusal{codeBusy, fmt.Sprintf("A booking holds %s to %s, buffers included.", from, to)}
-		case h.reason != "":
-			return &Refusal{codeBusy, fmt.Sprintf("Blocked by you from %s to %s: %s", from, to, h.reason)}
-		}
-		return &Refusal{codeBusy, fmt.Sprintf("Blocked by you from %s to %s.", from, to)}
 	}
 	return nil
 }
 
 func (v *view) overLimit(want span) *Refusal {
 	d, n := localDate(v.loc, want.Start), want.minutes()
-	day, week := v.load[dayOf(d)], v.load[weekOf(d)]
-	for _, l := range []struct {
-		what           string
-		max, has, plus int
-	}{
-		{"Daily limit", v.Limits.PerDay, day.Bookings, 1},
-		{"Daily limit in minutes", v.Limits.MinutesPerDay, day.Minutes, n},
-		{"Weekly limit", v.Limits.PerWeek, week.Bookings, 1},
-		{"Weekly limit in minutes", v.Limits.MinutesPerWeek, week.Minutes, n},
+	day, week := dayOf(d), weekOf(d)
+	for _, q := range []quota{
+		{day, false, v.Limits.PerDay, v.load[day].Bookings, 1},
+		{day, true, v.Limits.MinutesPerDay, v.load[day].Minutes, n},
+		{week, false, v.Limits.PerWeek, v.load[week].Bookings, 1},
+		{week, true, v.Limits.MinutesPerWeek, v.load[week].Minutes, n},
 	} {
-		if l.max > 0 && l.has+l.plus > l.max {
-			return &Refusal{codeLimit, fmt.Sprintf("%s %d of %d, set by you.", l.what, l.has, l.max)}
+		if q.max > 0 && q.has+q.plus > q.max {
+			return q.full()
 		}
 	}
 	return nil
@@ -315,25 +295,6 @@ func (c *calendar) agreed() *calendar {
 	waived := *c
 	waived.MinNotice = 0
 	return &waived
-}
-
-// forClient is the refusal as one who wants to book may read it.
-func (r *Refusal) forClient() error {
-	switch r.Code {
-	case codeInactive:
-		return errs.Coded(errs.Conflict, r.Code, "The worker takes no bookings at the moment.")
-	case codeLength:
-		return errs.Coded(errs.Invalid, r.Code, "The worker offers no slots of that length.")
-	case codeNotice:
-		return errs.Coded(errs.Invalid, r.Code, "That time is past, or too soon for the worker.")
-	case codeHorizon:
-		return errs.Coded(errs.Invalid, r.Code, "The worker does not plan that far ahead.")
-	case codeOutside:
-		return errs.Coded(errs.Invalid, r.Code, "The worker does not offer that time.")
-	case codeLimit:
-		return errs.Coded(errs.Conflict, r.Code, "The worker takes no more bookings on that day or in that week.")
-	}
-	return errs.Coded(errs.Conflict, codeBusy, "The worker is not free at that time.")
 }
 
 func distinct(times []time.Time) []time.Time {

@@ -108,32 +108,33 @@ func TestDecide(t *testing.T) {
 		{"a free hour", "2026-03-03T09:00:00+01:00", 60, "", "", nil},
 		{"in the client's zone", "2026-03-03T03:00:00-05:00", 60, "", "", nil},
 		{"past", "2026-03-02T09:00:00+01:00", 60, "notice", "past", nil},
-		{"within the notice", "2026-03-02T11:30:00+01:00", 30, "notice", "120", nil},
-		{"beyond the horizon", "2026-05-04T09:00:00+02:00", 60, "horizon", "60 days", nil},
-		{"before hours", "2026-03-03T08:30:00+01:00", 60, "outside_hours", "", nil},
-		{"over the end", "2026-03-03T16:30:00+01:00", 60, "outside_hours", "", nil},
+		{"within the notice", "2026-03-02T11:30:00+01:00", 30, "notice", "Notice of 120 minutes, set by you, which ends on 2026-03-02 12:00. Shorten it", nil},
+		{"beyond the horizon", "2026-05-04T09:00:00+02:00", 60, "horizon", "Horizon of 60 days, set by you, which ends on 2026-05-01 11:00. Widen it", nil},
+		{"before hours", "2026-03-03T08:30:00+01:00", 60, "outside_hours", "08:30–09:30 does not lie within 09:00–17:00, your hours on Tuesdays. Widen them", nil},
+		{"over the end", "2026-03-03T16:30:00+01:00", 60, "outside_hours", "16:30–17:30 does not lie within 09:00–17:00", nil},
 		{"until the end; the buffer sticks out", "2026-03-03T16:00:00+01:00", 60, "", "", nil},
 		{"off the grid", "2026-03-03T09:10:00+01:00", 60, "outside_hours", "30 minutes", nil},
-		{"on Sunday", "2026-03-08T10:00:00+01:00", 60, "outside_hours", "", nil},
+		{"on Sunday", "2026-03-08T10:00:00+01:00", 60, "outside_hours", "there are none on Sundays. Set some", nil},
+		{"beside what an override sets", "2026-03-07T13:00:00+01:00", 60, "outside_hours", "within 10:00–12:00, your hours on 2026-03-07. Widen the override", nil},
 		{"an override closes the Friday", "2026-03-06T10:00:00+01:00", 60, "outside_hours", "Closed on 2026-03-06", nil},
 		{"an override opens the Saturday", "2026-03-07T10:00:00+01:00", 60, "", "", nil},
-		{"lunch", "2026-03-03T12:00:00+01:00", 60, "busy", "lunch", nil},
-		{"the buffer runs into lunch", "2026-03-03T11:00:00+01:00", 60, "busy", "lunch", nil},
+		{"lunch", "2026-03-03T12:00:00+01:00", 60, "busy", "lunch, 12:00–13:00, blocks it. Remove the block", nil},
+		{"the buffer runs into lunch", "2026-03-03T11:00:00+01:00", 60, "busy", "lunch, 12:00–13:00, is too close: with its buffers this time takes 10:45–12:15.", nil},
 		{"clear of lunch", "2026-03-03T10:30:00+01:00", 60, "", "", nil},
-		{"on a booking", "2026-03-03T14:30:00+01:00", 60, "busy", "13:45 to 15:15", nil},
+		{"on a booking", "2026-03-03T14:30:00+01:00", 60, "busy", `The booking "Calm the cluster", 14:00–15:00, blocks it. Move or cancel`, nil},
 		{"buffers touch", "2026-03-03T15:30:00+01:00", 60, "", "", nil},
-		{"buffers overlap", "2026-03-03T15:00:00+01:00", 60, "busy", "", nil},
+		{"buffers overlap", "2026-03-03T15:00:00+01:00", 60, "busy", "14:00–15:00, is too close: with its buffers it holds 13:45–15:15, and this time takes 14:45–16:15.", nil},
 		{"one minute", "2026-03-03T09:00:00+01:00", 1, "length", "", nil},
 		{"ten years", "2026-03-03T09:00:00+01:00", 10 * 365 * 1440, "length", "", nil},
 		{"ends before it starts", "2026-03-03T09:00:00+01:00", -60, "length", "", nil},
 		{"no time at all", "2026-03-03T09:00:00+01:00", 0, "length", "", nil},
-		{"a length that is not offered", "2026-03-03T09:00:00+01:00", 60, "length", "", func(c *booking.Plan) { c.SlotLengths = []int{50, 90} }},
+		{"a length that is not offered", "2026-03-03T09:00:00+01:00", 60, "length", "60 minutes is none of your slot lengths, which are 50, 90 minutes. Add it", func(c *booking.Plan) { c.SlotLengths = []int{50, 90} }},
 		{"a length that is offered", "2026-03-03T09:00:00+01:00", 50, "", "", func(c *booking.Plan) { c.SlotLengths = []int{50, 90} }},
-		{"the day is full", "2026-03-03T09:00:00+01:00", 60, "limit", "Daily limit 4 of 4, set by you", func(c *booking.Plan) {
+		{"the day is full", "2026-03-03T09:00:00+01:00", 60, "limit", "Daily limit 4 of 4, set by you; this would add 1. Raise it, or move a booking out of 2026-03-03", func(c *booking.Plan) {
 			c.Limits.PerDay = 4
 			c.Load(booking.DayOf(date("2026-03-03")), 4, 240)
 		}},
-		{"its minutes would be too many", "2026-03-03T09:00:00+01:00", 60, "limit", "minutes 200 of 240", func(c *booking.Plan) {
+		{"its minutes would be too many", "2026-03-03T09:00:00+01:00", 60, "limit", "Daily limit 200 of 240 minutes, set by you; this would add 60. Raise it", func(c *booking.Plan) {
 			c.Limits.MinutesPerDay = 240
 			c.Load(booking.DayOf(date("2026-03-03")), 3, 200)
 		}},
@@ -141,7 +142,7 @@ func TestDecide(t *testing.T) {
 			c.Limits.MinutesPerDay = 240
 			c.Load(booking.DayOf(date("2026-03-03")), 3, 180)
 		}},
-		{"the week is full", "2026-03-07T10:00:00+01:00", 60, "limit", "Weekly limit 9 of 9", func(c *booking.Plan) {
+		{"the week is full", "2026-03-07T10:00:00+01:00", 60, "limit", "Weekly limit 9 of 9, set by you; this would add 1. Raise it, or move a booking out of the week of 2026-03-02", func(c *booking.Plan) {
 			c.Limits.PerWeek = 9
 			c.Load(booking.WeekOf(date("2026-03-02")), 9, 540)
 		}},
@@ -149,7 +150,7 @@ func TestDecide(t *testing.T) {
 			c.Limits.PerWeek = 9
 			c.Load(booking.WeekOf(date("2026-03-08")), 9, 540)
 		}},
-		{"nobody takes bookings", "2026-03-03T09:00:00+01:00", 60, "inactive", "", (*booking.Plan).Deactivate},
+		{"nobody takes bookings", "2026-03-03T09:00:00+01:00", 60, "inactive", "Set your offer active", (*booking.Plan).Deactivate},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			cal := berlin(t)
@@ -161,7 +162,7 @@ func TestDecide(t *testing.T) {
 			switch {
 			case c.code == "" && no != nil:
 				t.Errorf("refused: %+v", no)
-			case c.code != "" && (no == nil || no.Code != c.code || !strings.Contains(no.Full, c.has)):
+			case c.code != "" && (no == nil || no.Code != c.code || !strings.Contains(no.Full(), c.has)):
 				t.Errorf("got %+v, want %s with %q", no, c.code, c.has)
 			}
 		})

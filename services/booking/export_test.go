@@ -27,7 +27,7 @@ func NewCalendar(r Rules) *Plan {
 }
 
 func (c *calendar) Booked(s Span) {
-	c.held = append(c.held, held{span: s.widen(c.BufferBefore, c.BufferAfter), booking: uuid.New()})
+	c.held = append(c.held, held{span: s.widen(c.BufferBefore, c.BufferAfter), booking: uuid.New(), before: c.BufferBefore, after: c.BufferAfter, reason: "Calm the cluster"})
 }
 
 func (c *calendar) Block(s Span, reason string) {
