@@ -141,6 +141,7 @@ func (n *neighbours) handlers(t testing.TB) map[string]http.Handler {
 type world struct {
 	*apitest.Server
 	t         *testing.T
+	url       string
 	db        *postgres.DB
 	clock     *clock.Virtual
 	service   *escrow.Service
@@ -163,7 +164,7 @@ func start(t *testing.T) *world {
 	w := &world{t: t, clock: clock.NewVirtual(monday), client: uuid.New(), worker: uuid.New(),
 		near: &neighbours{starts: map[uuid.UUID]time.Time{}, contested: map[uuid.UUID]time.Time{}, payments: map[uuid.UUID]event.PaymentCompleted{}}}
 	url := pgtest.Database(t, escrow.Migration(), outbox.Migration(schema), audit.Migration(schema), api.Migration(schema), bus.Migration)
-	w.db = pgtest.Open(t, url, schema)
+	w.url, w.db = url, pgtest.Open(t, url, schema)
 	w.near.ledger = w.ledger
 	keys := apitest.Keys(t)
 	w.service = escrow.New(w.db, w.clock, peer.New("escrow", keys, w.near.handlers(t), nil))
