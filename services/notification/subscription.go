@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
+	"tulifo/platform/fetch"
 )
 
 // maxSubscriptions is how many browsers a person may have; a further one takes the place of the oldest.
@@ -85,27 +85,8 @@ func pushService(endpoint string) (*url.URL, error) {
 	switch {
 	case err != nil || u.Scheme != "https" || u.User != nil || u.Hostname() == "" || u.Port() != "" && u.Port() != "443":
 		return nil, errs.Field("endpoint", "is not the https address of a push service")
-	case !publicName(u.Hostname()):
+	case !fetch.PublicName(u.Hostname()):
 		return nil, errs.Field("endpoint", "does not have the public name of a push service")
 	}
 	return u, nil
-}
-
-// publicName says whether a host is a name of the public DNS; a number, in whatever notation, is none.
-func publicName(host string) bool {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if _, err := netip.ParseAddr(host); err == nil {
-		return false
-	}
-	labels := strings.Split(host, ".")
-	last := labels[len(labels)-1]
-	if len(labels) < 2 || last == "localhost" || last == "local" || last == "internal" || last == "arpa" || strings.ContainsAny(last[:min(1, len(last))], "0123456789") {
-		return false
-	}
-	for _, l := range labels {
-		if l == "" || len(l) > 63 {
-			return false
-		}
-	}
-	return last != ""
 }
