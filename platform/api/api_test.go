@@ -52,19 +52,20 @@ func serve(t *testing.T) *apitest.Server {
 	return apitest.New(t, apitest.Options{Service: "shop", Register: func(r *api.Router) {
 		api.Post(r, "/things", func(_ context.Context, in *makeIn) (thing, error) {
 			return thing{ID: uuid.Nil, Price: in.Body.Price, Nested: []part{{}}}, nil
-		}, api.For(token.Client), api.Created, api.Summary("Make a thing"))
+		}, api.For(token.Client), api.Of(api.NoOne), api.Created, api.Summary("Make a thing"))
 		api.Get(r, "/things/{id}", func(ctx context.Context, in *byID) (map[string]string, error) {
 			return map[string]string{"caller": token.From(ctx).String(), "ip": api.ClientIP(ctx).String()}, nil
 		}, api.Public)
 		api.List(r, "/things", func(_ context.Context, in *listIn) (api.Page[thing], error) {
 			return api.Page[thing]{Limit: in.Limit, NextCursor: api.EncodeCursor("a", int64(7))}, nil
-		}, api.Anyone)
+		}, api.Anyone, api.Of(api.NoOne))
 		api.Get(r, "/panic", func(context.Context, *struct{}) (thing, error) { panic("oh") }, api.Public)
 		api.Get(r, "/fault", func(context.Context, *struct{}) (thing, error) { return thing{}, errors.New("secret cause") }, api.Public)
 		api.Get(r, "/busy", func(context.Context, *struct{}) (thing, error) {
 			return thing{}, errs.New(errs.TooMany, "Slow down.").After(1500 * time.Millisecond)
 		}, api.Public)
 		api.Get(r, "/service", func(context.Context, *struct{}) (thing, error) { return thing{}, nil }, api.For(token.Service))
+		api.Get(r, "/named", func(context.Context, *struct{}) (thing, error) { return thing{}, nil }, api.For(token.Admin), api.ForService("escrow"), api.Of(api.NoOne))
 	}})
 }
 
@@ -102,6 +103,8 @@ func TestEnvelope(t *testing.T) {
 		apitest.Call{What: "a user where only services may go", As: client, Path: "/service", Status: 403},
 		apitest.Call{What: "a service", As: s.ServiceToken("escrow", "shop"), Path: "/service", Status: 200},
 		apitest.Call{What: "a service's token for another target", As: s.ServiceToken("escrow", "auth"), Path: "/service", Status: 401},
+		apitest.Call{What: "the service that is named", As: s.ServiceToken("escrow", "shop"), Path: "/named", Status: 200},
+		apitest.Call{What: "another service than is named", As: s.ServiceToken("user", "shop"), Path: "/named", Status: 403},
 		apitest.Call{What: "a service where only people may go", As: s.ServiceToken("escrow", "shop"), Path: "/things", Status: 403},
 	)
 	if a := s.Do(apitest.Call{Path: "/busy"}); a.Header.Get("Retry-After") != "2" {
@@ -170,14 +173,34 @@ func TestSpecSaysWhoMayCall(t *testing.T) {
 }
 
 func TestOperationMustSayWhoMayCallIt(t *testing.T) {
-	defer func() {
-		if recover() == nil {
-			t.Error("an operation for nobody in particular was registered")
-		}
-	}()
-	apitest.New(t, apitest.Options{Register: func(r *api.Router) {
-		api.Get(r, "/open", func(context.Context, *struct{}) (thing, error) { return thing{}, nil })
+	for what, opts := range map[string][]api.Option{
+		"no roles": nil, "roles beside everybody": {api.Public, api.Anyone}, "no relation": {api.Anyone}, "no relation of the people beside a service": {api.For(token.Admin, token.Service)},
+		"a relation that does not exist": {api.Anyone, api.Of("friend")},
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("an operation with %s was registered", what)
+				}
+			}()
+			apitest.New(t, apitest.Options{Register: func(r *api.Router) {
+				api.Get(r, "/open", func(context.Context, *struct{}) (thing, error) { return thing{}, nil }, opts...)
+			}})
+		}()
+	}
+}
+
+func TestOperationSaysWhoMayCallIt(t *testing.T) {
+	type state string
+	s := apitest.New(t, apitest.Options{Service: "shop", Register: func(r *api.Router) {
+		api.Get(r, "/open", func(context.Context, *struct{}) (thing, error) { return thing{}, nil }, api.For(token.Client, token.Admin), api.ForService("escrow"),
+			api.Of(api.Owner, token.Admin), api.While(state("new"), state("old")))
 	}})
+	a := s.Do(apitest.Call{Path: "/openapi.json"})
+	want := `"x-authz":{"besides":["admin"],"relation":"owner","roles":["client","admin","service:escrow"],"states":["new","old"]}`
+	if !strings.Contains(string(a.Body), want) {
+		t.Errorf("%s does not say %s", a.Body, want)
+	}
 }
 
 func TestHealth(t *testing.T) {

@@ -59,7 +59,7 @@ func (r *Router) guard(o *operation) func(huma.Context, func(huma.Context)) {
 		case o.public || err != nil:
 		case caller.Role == "":
 			err = errs.New(errs.Unauthorized, "Sign in first.")
-		case !caller.Is(o.roles...):
+		case !o.lets(caller):
 			err = errs.New(errs.Forbidden, "Your role does not allow this.")
 		case o.stepUp && !caller.Proved(time.Now()): // system time, as all of a token
 			err = errs.Coded(errs.Forbidden, "step_up_required", "Confirm first that it is you: with your second factor, or with your password if you have none.")

@@ -47,7 +47,7 @@ func echo(t *testing.T) *apitest.Server {
 	return apitest.New(t, apitest.Options{Service: "shop", Register: func(r *api.Router) {
 		api.Post(r, "/echo", func(_ context.Context, in *hostileIn) (string, error) {
 			return in.Body.Title + in.Body.Bio.Value + in.Body.Inner.Line + in.Body.Inner.City, nil
-		}, api.For(token.Client))
+		}, api.For(token.Client), api.Of(api.NoOne))
 	}})
 }
 
@@ -202,7 +202,7 @@ func TestWhoHangsUpIsNoFault(t *testing.T) {
 	} {
 		for _, key := range []string{"", "k"} {
 			s, out := logged(t, db, func(r *api.Router) {
-				api.Post(r, "/slow", func(ctx context.Context, _ *struct{}) (api.Nothing, error) { return api.Nothing{}, fn(ctx) }, api.For(token.Client), api.Once)
+				api.Post(r, "/slow", func(ctx context.Context, _ *struct{}) (api.Nothing, error) { return api.Nothing{}, fn(ctx) }, api.For(token.Client), api.Of(api.NoOne), api.Once)
 			})
 			ctx, hangUp := context.WithCancel(t.Context())
 			go func() { <-began; hangUp() }()

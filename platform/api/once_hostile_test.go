@@ -30,7 +30,7 @@ func keeper(t *testing.T, conns int, h func(context.Context, *postgres.DB, strin
 		t.Fatal(err)
 	}
 	return apitest.New(t, apitest.Options{Service: "notes", DB: db, Register: func(r *api.Router) {
-		api.Post(r, "/notes", func(ctx context.Context, in *noteIn) (string, error) { return h(ctx, db, in.Body.Text) }, api.For(token.Client), api.Created, api.Once)
+		api.Post(r, "/notes", func(ctx context.Context, in *noteIn) (string, error) { return h(ctx, db, in.Body.Text) }, api.For(token.Client), api.Of(api.NoOne), api.Created, api.Once)
 	}}), db
 }
 
@@ -200,7 +200,7 @@ func TestTextThatCannotBeKept(t *testing.T) {
 }
 
 func TestOnceIsNotForStrangersOrSecrets(t *testing.T) {
-	for what, opts := range map[string][]api.Option{"strangers": {api.Public, api.Once}, "secrets": {api.Anyone, api.Secret, api.Once}} {
+	for what, opts := range map[string][]api.Option{"strangers": {api.Public, api.Once}, "secrets": {api.Anyone, api.Of(api.NoOne), api.Secret, api.Once}} {
 		func() {
 			defer func() {
 				if recover() == nil {

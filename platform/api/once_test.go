@@ -52,7 +52,7 @@ func notes(t *testing.T) (*apitest.Server, *postgres.DB) {
 		return n, err
 	}
 	return apitest.New(t, apitest.Options{Service: "notes", DB: db, Register: func(r *api.Router) {
-		api.Post(r, "/notes", keep, api.For(token.Client), api.Created, api.Once)
+		api.Post(r, "/notes", keep, api.For(token.Client), api.Of(api.NoOne), api.Created, api.Once)
 	}}), db
 }
 

@@ -23,6 +23,7 @@ type operation struct {
 	roles    []string
 	public   bool
 	relation Relation
+	besides  []string
 	states   []string
 	status   int
 	summary  string
@@ -37,6 +38,15 @@ type operation struct {
 // For lets callers with one of the roles in; every role is named, admin too.
 func For(roles ...string) Option { return func(o *operation) { o.roles = append(o.roles, roles...) } }
 
+// ForService lets the services of those names in, beside whom else is named, and no other service.
+func ForService(names ...string) Option {
+	return func(o *operation) {
+		for _, name := range names {
+			o.roles = append(o.roles, token.Caller{Role: token.Service, Service: name}.String())
+		}
+	}
+}
+
 // Anyone lets every signed-in person in, and no service.
 func Anyone(o *operation) {
 	o.roles = append(o.roles, token.Worker, token.Client, token.Admin, token.Support)
@@ -45,7 +55,8 @@ func Anyone(o *operation) {
 // Public lets everybody in; with a good token the caller is known all the same.
 func Public(o *operation) { o.public = true }
 
-// Relation is what a worker or a client must be to the thing that the operation is about. Admins, mediators and services are let in by role alone.
+// Relation is what a person must be to the thing that the operation is about. Who is not, gets the same answer as for a thing that is not there.
+// Services are let in by role alone, and so is who is named beside the relation.
 type Relation string
 
 // The relations there are.
@@ -53,13 +64,19 @@ const (
 	NoOne = Relation("none")  // it is about nobody's thing in particular: a public page, a list of one's own, something new
 	Self  = Relation("self")  // the account, profile or calendar is the caller's own
 	Owner = Relation("owner") // the thing is the caller's own; the other side may not
-	Party = Relation("party") // the caller is one of the two sides
+	Party = Relation("party") // the caller is one of the two sides, or one of those who have worked together
+	Asked = Relation("asked") // the caller is the side that the other has asked or accused; who did that is a party and may not
 )
 
-// Of says which relation the operation asks for.
-func Of(relation Relation) Option { return func(o *operation) { o.relation = relation } }
+var relations = []Relation{NoOne, Self, Owner, Party, Asked}
 
-// While names the states of the thing outside of which the operation is always refused; without it, no state refuses.
+// Of says which relation the operation asks for, and which roles need none.
+func Of(relation Relation, besides ...string) Option {
+	return func(o *operation) { o.relation, o.besides = relation, besides }
+}
+
+// While names the states of the thing in which the operation can succeed for somebody; outside of them it is always refused with 409. Without it, no
+// state refuses. The thing is the one that the path names, else the one that the body names.
 func While[S ~string](states ...S) Option {
 	return func(o *operation) {
 		for _, s := range states {
@@ -135,6 +152,15 @@ func register[I, O any](r *Router, method, path string, h func(context.Context, 
 	if o.stepUp && o.public {
 		panic(method + " " + path + " cannot ask strangers for a step-up")
 	}
+	if !o.public && o.relation == "" && slices.ContainsFunc(o.roles, person) {
+		panic(method + " " + path + " must say what the caller has to be to the thing: Of")
+	}
+	if o.relation == "" {
+		o.relation = NoOne
+	}
+	if !slices.Contains(relations, o.relation) {
+		panic(method + " " + path + " asks for a relation that does not exist: " + string(o.relation))
+	}
 	if o.once && (o.public || o.secret) {
 		panic(method + " " + path + " cannot be Once: strangers would share its answers, and secrets would be stored")
 	}
@@ -165,9 +191,22 @@ func run[I, O any](ctx context.Context, o *operation, in *I, h func(context.Cont
 	return a, err
 }
 
+// person says whether a role is not a service's.
+func person(role string) bool {
+	return role != token.Service && !strings.HasPrefix(role, token.Service+":")
+}
+
+// lets says whether the caller has one of the operation's roles.
+func (o *operation) lets(c token.Caller) bool {
+	return c.Is(o.roles...) || c.Role == token.Service && slices.Contains(o.roles, c.String())
+}
+
 // describe is the operation's OpenAPI entry, with x-authz saying who may call it.
 func (r *Router) describe(method, path string, out reflect.Type, o *operation) huma.Operation {
 	authz := map[string]any{"roles": o.roles, "relation": string(o.relation), "states": append([]string{}, o.states...)}
+	if len(o.besides) > 0 {
+		authz["besides"] = o.besides
+	}
 	if o.stepUp {
 		authz["stepUp"] = true
 	}

@@ -101,7 +101,11 @@ func (w *world) refresh(tok string) apitest.Answer {
 
 func (w *world) service(what, method, path string, body any, status int) apitest.Answer {
 	w.t.Helper()
-	return w.Call(apitest.Call{What: what, As: w.ServiceToken("user", "auth"), Method: method, Path: path, Body: body, Status: status})
+	by := "user"
+	if strings.HasSuffix(path, "/url") {
+		by = "notification"
+	}
+	return w.Call(apitest.Call{What: what, As: w.ServiceToken(by, "auth"), Method: method, Path: path, Body: body, Status: status})
 }
 
 // events are the data of what was told of a type, in order.

@@ -19,10 +19,10 @@ func (s *Service) availabilityRoutes(r *api.Router) {
 	owner := api.For(token.Worker)
 	api.Get(r, "/api/availability/worker/{id}", s.getAvailability, api.Public, api.Summary("What a worker has set."))
 	api.Get(r, "/api/availability/worker/{id}/slots", s.getSlots, api.Public, api.Summary("The times that can be booked."))
-	api.Put(r, "/api/availability/worker/{id}", s.putAvailability, owner, api.Summary("Set hours, overrides, buffers, notice, horizon and limits; what is absent stays."))
-	api.Post(r, "/api/availability/worker/{id}/block", s.postBlock, owner, api.Created, api.Once, api.Summary("Close a time, once or again and again."))
-	api.List(r, "/api/availability/worker/{id}/blocks", s.getBlocks, api.For(token.Worker, token.Admin), api.Summary("The worker's blocks, by start."))
-	api.Delete(r, "/api/availability/worker/{id}/block/{slotId}", s.deleteBlock, owner, api.Summary("Open a blocked time again."))
+	api.Put(r, "/api/availability/worker/{id}", s.putAvailability, owner, api.Of(api.Self), api.Summary("Set hours, overrides, buffers, notice, horizon and limits; what is absent stays."))
+	api.Post(r, "/api/availability/worker/{id}/block", s.postBlock, owner, api.Of(api.Self), api.Created, api.Once, api.Summary("Close a time, once or again and again."))
+	api.List(r, "/api/availability/worker/{id}/blocks", s.getBlocks, api.For(token.Worker, token.Admin), api.Of(api.Self, token.Admin), api.Summary("The worker's blocks, by start."))
+	api.Delete(r, "/api/availability/worker/{id}/block/{slotId}", s.deleteBlock, owner, api.Of(api.Self), api.Summary("Open a blocked time again."))
 }
 
 // Clock is a wall time of the form 09:00, from 00:00 to 24:00.

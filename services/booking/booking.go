@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -327,7 +328,7 @@ func (s *Service) Edit(ctx context.Context, by token.Caller, id uuid.UUID, e Edi
 	if e.Version != nil && *e.Version != before.Version {
 		return Booking{}, errChanged
 	}
-	if !before.Status.counts() {
+	if !slices.Contains(editable, before.Status) {
 		return Booking{}, errs.New(errs.Conflict, "The booking is "+before.Status.words()+", so it can no longer be edited.")
 	}
 	after := before

@@ -2,6 +2,7 @@ package booking
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -79,7 +80,7 @@ func (s *Service) movable(ctx context.Context, by token.Caller, id uuid.UUID) (B
 	switch {
 	case err != nil:
 		return b, "", err
-	case b.overdue(s.now()) || b.Status != Pending && b.Status != Confirmed:
+	case b.overdue(s.now()) || !slices.Contains(movable, b.Status):
 		return b, "", errNotMovable
 	case !s.now().Before(b.Start):
 		return b, "", errs.New(errs.Conflict, "The booking has begun, so it can no longer be moved.")

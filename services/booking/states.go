@@ -74,6 +74,8 @@ var (
 	startStep    = step{"started", []Status{Confirmed}, InProgress, []side{clientSide, workerSide}}
 	completeStep = step{"completed", []Status{Confirmed, InProgress}, Completed, []side{clientSide, workerSide, systemSide}}
 	noShowStep   = step{"closed as a no-show", []Status{Confirmed, InProgress}, NoShow, []side{clientSide, workerSide}}
+	editable     = []Status{Pending, Confirmed, InProgress, Completed, NoShow}
+	movable      = []Status{Pending, Confirmed}
 	steps        = []step{confirmStep, cancelStep, expireStep, startStep, completeStep, noShowStep}
 )
 

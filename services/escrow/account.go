@@ -26,6 +26,9 @@ const (
 	Split             Status = "split"
 )
 
+// unsettled are the states in which something remains.
+var unsettled = []Status{Active, PartiallyReleased, Frozen}
+
 // Who may keep an account frozen.
 const (
 	byDispute    = "dispute"

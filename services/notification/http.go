@@ -11,13 +11,13 @@ import (
 
 // Routes declares what the service answers.
 func (s *Service) Routes(r *api.Router) {
-	api.List(r, "/api/notifications", s.list, api.Anyone, api.Summary("The caller's notifications, the newest first"))
-	api.Patch(r, "/api/notifications/{id}/read", s.read, api.Anyone, api.Summary("Note that a notification was read"))
-	api.Post(r, "/api/notifications/read-all", s.readAll, api.Anyone, api.Summary("Note that all notifications were read"))
-	api.Get(r, "/api/notifications/preferences", s.preferences, api.Anyone, api.Summary("What the caller is told, how and when"))
-	api.Put(r, "/api/notifications/preferences", s.prefer, api.Anyone, api.Summary("Switch kinds of messages on and off, set quiet hours"))
-	api.Post(r, "/api/notifications/subscriptions", s.subscribe, api.Anyone, api.Created, api.Secret, api.Summary("Keep a browser that may be pushed to"))
-	api.Delete(r, "/api/notifications/subscriptions", s.forgetSubscription, api.Anyone, api.Summary("Forget a browser"))
+	api.List(r, "/api/notifications", s.list, api.Anyone, api.Of(api.NoOne), api.Summary("The caller's notifications, the newest first"))
+	api.Patch(r, "/api/notifications/{id}/read", s.read, api.Anyone, api.Of(api.Owner), api.Summary("Note that a notification was read"))
+	api.Post(r, "/api/notifications/read-all", s.readAll, api.Anyone, api.Of(api.NoOne), api.Summary("Note that all notifications were read"))
+	api.Get(r, "/api/notifications/preferences", s.preferences, api.Anyone, api.Of(api.NoOne), api.Summary("What the caller is told, how and when"))
+	api.Put(r, "/api/notifications/preferences", s.prefer, api.Anyone, api.Of(api.NoOne), api.Summary("Switch kinds of messages on and off, set quiet hours"))
+	api.Post(r, "/api/notifications/subscriptions", s.subscribe, api.Anyone, api.Of(api.NoOne), api.Created, api.Secret, api.Summary("Keep a browser that may be pushed to"))
+	api.Delete(r, "/api/notifications/subscriptions", s.forgetSubscription, api.Anyone, api.Of(api.NoOne), api.Summary("Forget a browser"))
 	api.Get(r, "/api/notifications/unsubscribe/{token}", s.unsubscribePage, api.Public, api.Secret, api.Summary("The page under a mail that ends mails of its kind"))
 	api.Post(r, "/api/notifications/unsubscribe/{token}", s.unsubscribe, api.Public, api.Secret, api.MaxBody(8<<10), api.Summary("End mails of a kind, with one click"))
 }

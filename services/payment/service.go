@@ -51,19 +51,19 @@ func New(db *postgres.DB, clock clock.Clock, peers *peer.Directory, config Confi
 
 // Routes declares what the service answers.
 func (s *Service) Routes(r *api.Router) {
-	api.Post(r, "/api/payments", s.postPayment, api.For("client"), api.Created, api.Secret, api.Deadline(30*time.Second),
+	api.Post(r, "/api/payments", s.postPayment, api.For("client"), api.Of(api.Owner), api.While(Created, Processing), api.Created, api.Secret, api.Deadline(30*time.Second),
 		api.Summary("Pay for a confirmed booking: answers what Stripe's form needs. A booking has one payment; asking again answers the same."))
-	api.List(r, "/api/payments", s.listPayments, api.For("client", "worker", "admin"), api.Summary("The caller's payments, newest first; all of them for an admin."))
-	api.Get(r, "/api/payments/{id}", s.getPayment, api.For("client", "worker", "admin", "service"), api.Summary("One payment."))
-	api.Post(r, "/api/payments/{id}/refund", s.postRefund, api.For("admin"), api.Once, api.Summary("Have escrow send back what is held of a payment, or a part of it."))
+	api.List(r, "/api/payments", s.listPayments, api.For("client", "worker", "admin"), api.Of(api.NoOne), api.Summary("The caller's payments, newest first; all of them for an admin."))
+	api.Get(r, "/api/payments/{id}", s.getPayment, api.For("client", "worker", "admin", "service"), api.Of(api.Party, "admin"), api.Summary("One payment."))
+	api.Post(r, "/api/payments/{id}/refund", s.postRefund, api.For("admin"), api.Of(api.NoOne), api.While(Completed, ChargedBack, NeedsReview), api.Once, api.Summary("Have escrow send back what is held of a payment, or a part of it."))
 	api.Post(r, "/api/payments/webhook", s.postWebhook, api.Public, api.RawBody, api.Summary("What Stripe tells us; signed."))
-	api.Get(r, "/api/payments/wallet", s.getWallet, api.For("client", "worker"), api.Summary("What the caller has, waits for and owes."))
-	api.List(r, "/api/payments/wallet/held", s.listHeld, api.For("client", "worker"), api.Summary("The caller's held money, and for each booking what it waits for."))
-	api.Post(r, "/api/payments/payout-account", s.postPayoutAccount, api.For("worker"), api.Created, api.Secret, api.Deadline(30*time.Second),
+	api.Get(r, "/api/payments/wallet", s.getWallet, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("What the caller has, waits for and owes."))
+	api.List(r, "/api/payments/wallet/held", s.listHeld, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("The caller's held money, and for each booking what it waits for."))
+	api.Post(r, "/api/payments/payout-account", s.postPayoutAccount, api.For("worker"), api.Of(api.NoOne), api.Created, api.Secret, api.Deadline(30*time.Second),
 		api.Summary("Open the worker's account at Stripe, and the page where it is completed."))
-	api.Post(r, "/api/payments/payouts", s.postPayout, api.For("worker"), api.Created, api.Once, api.Summary("Withdraw from the wallet to the bank."))
-	api.List(r, "/api/payments/payouts", s.listPayouts, api.For("worker"), api.Summary("The caller's withdrawals, newest first."))
-	api.Get(r, "/api/payments/statement", s.getStatement, api.For("client", "worker"), api.Summary("Every entry of a period with the running balance, as JSON or CSV."))
+	api.Post(r, "/api/payments/payouts", s.postPayout, api.For("worker"), api.Of(api.NoOne), api.Created, api.Once, api.Summary("Withdraw from the wallet to the bank."))
+	api.List(r, "/api/payments/payouts", s.listPayouts, api.For("worker"), api.Of(api.NoOne), api.Summary("The caller's withdrawals, newest first."))
+	api.Get(r, "/api/payments/statement", s.getStatement, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("Every entry of a period with the running balance, as JSON or CSV."))
 	api.Get(r, "/api/payments/booking/{bookingId}", s.getForBooking, api.For("service"), api.Summary("The payment of a booking."))
 	api.List(r, "/api/payments/ledger/escrow", s.listLedgerEscrow, api.For("service"), api.Summary("What the ledger holds for each booking."))
 }

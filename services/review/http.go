@@ -16,7 +16,7 @@ import (
 
 // Routes declares what the service answers, in platform.md's order.
 func (s *Service) Routes(r *api.Router) {
-	api.Post(r, "/api/v1/reviews", s.create, api.For(token.Client, token.Worker), api.Created, api.Once,
+	api.Post(r, "/api/v1/reviews", s.create, api.For(token.Client, token.Worker), api.Of(api.Party), api.While("completed"), api.Created, api.Once,
 		api.Summary("Review the other side of a completed booking; hidden until both have written or 14 days have passed."))
 	api.List(r, "/api/v1/reviews/user/{userId}", s.getList, api.Public, api.Summary("The reviews about a user, newest first."))
 	api.Get(r, "/api/v1/reviews/stats/{userId}", s.getStats, api.Public, api.Summary("What a user's ratings come to."))

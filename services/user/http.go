@@ -15,15 +15,15 @@ import (
 
 // Routes declares what the service answers, in platform.md's order.
 func (s *Service) Routes(r *api.Router) {
-	api.List(r, "/api/users", s.listUsers, api.For(token.Admin), api.Summary("Look for users"))
-	api.Get(r, "/api/users/{id}", s.getUser, api.Anyone, api.Summary("The caller's own profile; anybody's for an admin"))
-	api.Put(r, "/api/users/{id}", s.putUser, api.Anyone, api.MaxBody(256<<10), api.Summary("Change a profile; what is not sent stays"))
+	api.List(r, "/api/users", s.listUsers, api.For(token.Admin), api.Of(api.NoOne), api.Summary("Look for users"))
+	api.Get(r, "/api/users/{id}", s.getUser, api.Anyone, api.Of(api.Self, token.Admin), api.Summary("The caller's own profile; anybody's for an admin"))
+	api.Put(r, "/api/users/{id}", s.putUser, api.Anyone, api.Of(api.Self, token.Admin), api.MaxBody(256<<10), api.Summary("Change a profile; what is not sent stays"))
 	api.Get(r, "/api/users/{id}/avatar", s.getAvatar, api.Public, api.Summary("A user's picture"))
-	api.Put(r, "/api/users/{id}/avatar", s.putAvatar, api.Anyone, api.MaxBody(maxUpload), api.Deadline(30*time.Second), api.Summary("Send a JPEG or PNG as the profile's picture"))
-	api.Delete(r, "/api/users/{id}/avatar", s.deleteAvatar, api.Anyone, api.Summary("Show no picture"))
-	api.Get(r, "/api/users/{id}/settings", s.getSettings, api.Anyone, api.Summary("What the caller has set"))
-	api.Put(r, "/api/users/{id}/settings", s.putSettings, api.Anyone, api.MaxBody(64<<10), api.Summary("Change settings, member by member"))
-	api.Put(r, "/api/users/{id}/status", s.putStatus, api.For(token.Admin), api.Summary("Suspend or reinstate a user"))
+	api.Put(r, "/api/users/{id}/avatar", s.putAvatar, api.Anyone, api.Of(api.Self, token.Admin), api.MaxBody(maxUpload), api.Deadline(30*time.Second), api.Summary("Send a JPEG or PNG as the profile's picture"))
+	api.Delete(r, "/api/users/{id}/avatar", s.deleteAvatar, api.Anyone, api.Of(api.Self, token.Admin), api.Summary("Show no picture"))
+	api.Get(r, "/api/users/{id}/settings", s.getSettings, api.Anyone, api.Of(api.Self, token.Admin), api.Summary("What the caller has set"))
+	api.Put(r, "/api/users/{id}/settings", s.putSettings, api.Anyone, api.Of(api.Self, token.Admin), api.MaxBody(64<<10), api.Summary("Change settings, member by member"))
+	api.Put(r, "/api/users/{id}/status", s.putStatus, api.For(token.Admin), api.Of(api.NoOne), api.Summary("Suspend or reinstate a user"))
 	api.Get(r, "/api/users/{id}/card", s.getCard, api.For(token.Service), api.Summary("How a user is addressed, for other services"))
 	s.workerRoutes(r)
 	s.clientRoutes(r)

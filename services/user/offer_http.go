@@ -13,13 +13,13 @@ import (
 func (s *Service) workerRoutes(r *api.Router) {
 	api.List(r, "/api/workers", s.listWorkers, api.Public, api.Summary("Look for workers who may be booked"))
 	api.Get(r, "/api/workers/{id}", s.getWorker, api.Public, api.Summary("A worker's page"))
-	api.Put(r, "/api/workers/{id}", s.putWorker, api.For(token.Worker), api.MaxBody(64<<10), api.Summary("Change the caller's offer; what is not sent stays"))
+	api.Put(r, "/api/workers/{id}", s.putWorker, api.For(token.Worker), api.Of(api.Self), api.MaxBody(64<<10), api.Summary("Change the caller's offer; what is not sent stays"))
 	api.Get(r, "/api/workers/{id}/offer", s.getOffer, api.For(token.Service), api.Summary("What a booking needs to know, for other services"))
 }
 
 func (s *Service) clientRoutes(r *api.Router) {
-	api.Get(r, "/api/clients/{id}", s.getClient, api.For(token.Client, token.Worker, token.Admin), api.Summary("A client's page, for who has shared a booking"))
-	api.Put(r, "/api/clients/{id}", s.putClient, api.For(token.Client), api.MaxBody(64<<10), api.Summary("Change the caller's company; what is not sent stays"))
+	api.Get(r, "/api/clients/{id}", s.getClient, api.For(token.Client, token.Worker, token.Admin), api.Of(api.Party, token.Admin), api.Summary("A client's page, for who has shared a booking"))
+	api.Put(r, "/api/clients/{id}", s.putClient, api.For(token.Client), api.Of(api.Self), api.MaxBody(64<<10), api.Summary("Change the caller's company; what is not sent stays"))
 }
 
 type listWorkersIn struct {
