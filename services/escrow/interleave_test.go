@@ -70,7 +70,7 @@ type duel struct {
 	account uuid.UUID
 }
 
-// reach is one of those who do; it says whether it was told yes.
+// reach is one of those who do, with a token that is fresh, however long a soak goes on; it says whether it was told yes.
 type reach struct {
 	name string
 	do   func(d duel, p *process) bool
@@ -93,24 +93,24 @@ func (d duel) hear(p *process, e outbox.Event) bool {
 
 // The first four are those of which every pair is taken in CI.
 var reaches = []reach{
-	{"release", func(d duel, p *process) bool { return d.post(p, d.w.asClient, "release", `{}`) }},
-	{"freeze", func(d duel, p *process) bool { return d.post(p, d.w.asDispute, "freeze", `{"reason":"quarrel"}`) }},
+	{"release", func(d duel, p *process) bool { return d.post(p, d.w.Token("client", d.w.client), "release", `{}`) }},
+	{"freeze", func(d duel, p *process) bool { return d.post(p, d.w.ServiceToken("dispute", "escrow"), "freeze", `{"reason":"quarrel"}`) }},
 	{"auto-release", func(d duel, p *process) bool {
 		if err := p.service.Fire(context.Background(), d.w.clock.Now()); err != nil {
 			d.w.t.Errorf("fire: %v", err)
 		}
 		return true
 	}},
-	{"refund", func(d duel, p *process) bool { return d.post(p, d.w.asAdmin, "refund", `{}`) }},
+	{"refund", func(d duel, p *process) bool { return d.post(p, d.w.Token("admin", uuid.New()), "refund", `{}`) }},
 	{"cancel", func(d duel, p *process) bool {
 		return d.hear(p, event.BookingCancelled{Booking: d.booking, Cause: "client", Shares: shares(8000, 8000, "USD")})
 	}},
 	{"chargeback", func(d duel, p *process) bool {
 		return d.hear(p, event.PaymentChargedBack{Payment: event.Payment{BookingID: d.booking.BookingID}, Charged: d.booking.Amount})
 	}},
-	{"unfreeze", func(d duel, p *process) bool { return d.post(p, d.w.asAdmin, "unfreeze", ``) }},
-	{"part", func(d duel, p *process) bool { return d.post(p, d.w.asClient, "release", `{"amount":100}`) }},
-	{"part back", func(d duel, p *process) bool { return d.post(p, d.w.asPayment, "refund", `{"amount":100}`) }},
+	{"unfreeze", func(d duel, p *process) bool { return d.post(p, d.w.Token("admin", uuid.New()), "unfreeze", ``) }},
+	{"part", func(d duel, p *process) bool { return d.post(p, d.w.Token("client", d.w.client), "release", `{"amount":100}`) }},
+	{"part back", func(d duel, p *process) bool { return d.post(p, d.w.ServiceToken("payment", "escrow"), "refund", `{"amount":100}`) }},
 }
 
 // ring is a stage with a process for each contender.
@@ -140,7 +140,7 @@ func (w *world) play(home *process, ps []*process, who ...reach) interleave.Play
 	}
 	d := duel{w, b, id}
 	if slices.Contains(names(who), "unfreeze") {
-		d.post(home, w.asAdmin, "freeze", `{"reason":"quarrel"}`)
+		d.post(home, w.Token("admin", uuid.New()), "freeze", `{"reason":"quarrel"}`)
 	}
 	yes := make([]bool, len(who))
 	p := interleave.Play{After: func(steps string) {
