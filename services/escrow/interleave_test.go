@@ -94,7 +94,9 @@ func (d duel) hear(p *process, e outbox.Event) bool {
 // The first four are those of which every pair is taken in CI.
 var reaches = []reach{
 	{"release", func(d duel, p *process) bool { return d.post(p, d.w.Token("client", d.w.client), "release", `{}`) }},
-	{"freeze", func(d duel, p *process) bool { return d.post(p, d.w.ServiceToken("dispute", "escrow"), "freeze", `{"reason":"quarrel"}`) }},
+	{"freeze", func(d duel, p *process) bool {
+		return d.post(p, d.w.ServiceToken("dispute", "escrow"), "freeze", `{"reason":"quarrel"}`)
+	}},
 	{"auto-release", func(d duel, p *process) bool {
 		if err := p.service.Fire(context.Background(), d.w.clock.Now()); err != nil {
 			d.w.t.Errorf("fire: %v", err)
@@ -109,8 +111,12 @@ var reaches = []reach{
 		return d.hear(p, event.PaymentChargedBack{Payment: event.Payment{BookingID: d.booking.BookingID}, Charged: d.booking.Amount})
 	}},
 	{"unfreeze", func(d duel, p *process) bool { return d.post(p, d.w.Token("admin", uuid.New()), "unfreeze", ``) }},
-	{"part", func(d duel, p *process) bool { return d.post(p, d.w.Token("client", d.w.client), "release", `{"amount":100}`) }},
-	{"part back", func(d duel, p *process) bool { return d.post(p, d.w.ServiceToken("payment", "escrow"), "refund", `{"amount":100}`) }},
+	{"part", func(d duel, p *process) bool {
+		return d.post(p, d.w.Token("client", d.w.client), "release", `{"amount":100}`)
+	}},
+	{"part back", func(d duel, p *process) bool {
+		return d.post(p, d.w.ServiceToken("payment", "escrow"), "refund", `{"amount":100}`)
+	}},
 }
 
 // ring is a stage with a process for each contender.

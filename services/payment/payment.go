@@ -199,7 +199,7 @@ type fact struct {
 	Currency stripe.Currency
 	ChargeID string
 	Failure  string // the code of the last decline
-	Event    string // the rail's time and id of the webhook; empty for an answer
+	Event    string // the rail's time and id of a webhook that tells of a decline; empty for everything else
 }
 
 func factOf(pi *stripe.PaymentIntent) fact {

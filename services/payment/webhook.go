@@ -165,7 +165,10 @@ func (s *Service) applyIntent(ctx context.Context, tx postgres.Tx, e stripe.Even
 		return "", err
 	}
 	f := factOf(&pi)
-	f.Event = fmt.Sprintf("%012d %s", e.Created, e.ID)
+	if e.Type == stripe.EventTypePaymentIntentPaymentFailed {
+		// What comes after a decline may still carry its error, and is no other one.
+		f.Event = fmt.Sprintf("%012d %s", e.Created, e.ID)
+	}
 	_, err = s.follow(ctx, tx, p, f)
 	return outcomeApplied, err
 }
