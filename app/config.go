@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -35,6 +36,10 @@ type Config struct {
 	LogEndpoint    string   `env:"LOG_ENDPOINT"`    // where the gateway's http-log plugin sends to
 	GatewayOverlay string   `env:"GATEWAY_OVERLAY"` // a file of plugins that replace those of kong.yml; refused in production
 	Token          token.Config
+
+	Rehearsal       bool      `env:"TULIFO_REHEARSAL"`        // business time is virtual, and tulifo clock moves it; refused in production and with a live Stripe key
+	RehearsalAt     time.Time `env:"TULIFO_REHEARSAL_AT"`     // business time at which a rehearsal begins, as 2026-03-02T08:00:00Z; now when empty. It counts once
+	RehearsalFrozen bool      `env:"TULIFO_REHEARSAL_FROZEN"` // business time stands still between moves, instead of running as the world's does. It counts once
 
 	Data        string `env:"TULIFO_DATA"` // the data directory
 	SingleNode  bool   `env:"-"`           // embedded stores are meant, even in production
@@ -67,6 +72,9 @@ func readConfig(environment map[string]string) (Config, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return c, errors.New("LOG_LEVEL must be debug, info, warn or error")
+	}
+	if !c.Rehearsal && (!c.RehearsalAt.IsZero() || c.RehearsalFrozen) {
+		return c, errors.New("--at and --frozen (TULIFO_REHEARSAL_AT, TULIFO_REHEARSAL_FROZEN) are a rehearsal's; say --rehearsal (TULIFO_REHEARSAL=true) too")
 	}
 	if c.GatewayOverlay != "" && c.Env == production {
 		return c, errors.New("GATEWAY_OVERLAY is for tests and benchmarks, not for production")

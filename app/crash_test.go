@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -267,11 +269,20 @@ func (s *split) serve(t *testing.T, name string) {
 	s.runs[name] = launch(t, s.env, nil, "serve", name, "--port-base", strconv.Itoa(s.base))
 }
 
+// command runs another command on the platform.
+func (s *split) command(t *testing.T, stdin string, args ...string) (code int, said string) {
+	t.Helper()
+	c := exec.Command(binary(t), args...)
+	c.Env, c.Stdin, c.Dir = s.env, strings.NewReader(stdin), "/"
+	out, _ := c.CombinedOutput()
+	return c.ProcessState.ExitCode(), string(out)
+}
+
 func (s *split) at(port int) string {
 	return "http://" + net.JoinHostPort(loopback, strconv.Itoa(port+s.base))
 }
 
-func newSplit(t *testing.T) (s *split, dir string) {
+func newSplit(t *testing.T, extra ...string) (s *split, dir string) {
 	t.Helper()
 	s = &split{base: portBase(t), runs: map[string]*process{}}
 	dir = filepath.Join(t.TempDir(), "data")
@@ -290,7 +301,7 @@ func newSplit(t *testing.T) (s *split, dir string) {
 	for _, e := range services {
 		env[envPrefix(e.name)+"_SERVICE_URL"] = s.at(e.port)
 	}
-	s.env = environ0(env)
+	s.env = append(environ0(env), extra...)
 	for _, name := range append(serviceNames(), "gateway", "inbox", "stripe-simulator") {
 		s.serve(t, name)
 	}
@@ -329,9 +340,7 @@ func TestCrashOfEachService(t *testing.T) {
 		}
 		l.finish()
 		intact(t, func() (int, string) {
-			p := launch(t, s.env, nil, "check")
-			code := p.exit(t, time.Minute)
-			return code, p.out.String() + p.err.String()
+			return s.command(t, "", "check")
 		})
 	})
 	for name, p := range s.runs {

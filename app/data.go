@@ -23,9 +23,10 @@ type data struct{ dir string }
 const ending = 3 * time.Second
 
 const (
-	markerFile  = "tulifo"      // says that the directory is ours
-	secretsFile = "secrets.env" // generated at the first start
-	runFile     = "run.json"    // where the running platform is
+	markerFile    = "tulifo"      // says that the directory is ours
+	secretsFile   = "secrets.env" // generated at the first start
+	runFile       = "run.json"    // where the running platform is
+	rehearsalFile = "rehearsal"   // says that what is in the directory is a rehearsal's
 )
 
 // generated are the secrets that a first start makes; the environment goes before them.
@@ -139,6 +140,26 @@ func unwrapPath(err error) error {
 }
 
 func (d data) path(name string) string { return filepath.Join(d.dir, name) }
+
+// rehearse marks a new directory as a rehearsal's, and refuses one that is not what is asked for.
+func (d data) rehearse(asked bool) error {
+	_, err := os.Stat(d.path(rehearsalFile))
+	marked := err == nil
+	_, err = os.Stat(d.path(secretsFile))
+	used := err == nil
+	switch {
+	case asked == marked:
+		return nil
+	case marked:
+		return fmt.Errorf("%s holds a rehearsal; start it with --rehearsal, or choose another directory with --data", d.dir)
+	case used:
+		return fmt.Errorf("%s holds a platform that is no rehearsal; choose an empty directory with --data", d.dir)
+	}
+	if err := appendDurably(d.path(rehearsalFile), "What is in this directory is a rehearsal's.\n"); err != nil {
+		return fmt.Errorf("the directory %s cannot be marked as a rehearsal's: %w", d.dir, unwrapPath(err))
+	}
+	return nil
+}
 
 // secrets adds the generated secrets to an environment, for those that it does not set, and makes them at the first start.
 func (d data) secrets(environment map[string]string) error {

@@ -77,12 +77,12 @@ func (m *machine) serve() {
 	}
 	for _, d := range []*door{m.admin, m.secureAdmin} {
 		if d != nil {
-			m.doors.serve(d, m.node.gateway.Admin())
+			m.doors.serve(d, m.node.marked(m.node.gateway.Admin()))
 		}
 	}
 	for _, d := range []*door{m.gateway, m.secure} {
 		if d != nil {
-			m.doors.serve(d, m.node.gateway.Handler())
+			m.doors.serve(d, m.node.marked(m.node.gateway.Handler()))
 		}
 	}
 }
@@ -122,6 +122,9 @@ func (m *machine) where() running {
 func (m *machine) welcome(took time.Duration) {
 	w := tabwriter.NewWriter(m.out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "\nTulifo runs (ready after %s).\n\n", took.Round(10*time.Millisecond))
+	if c := m.node.rehearsal; c != nil {
+		fmt.Fprintf(w, "  THIS IS A REHEARSAL\tit is %s here; tulifo clock advance 72h moves on\n", c.Now().Format(time.RFC3339))
+	}
 	fmt.Fprintf(w, "  Platform\t%s\n  API pages\t%s/docs\n", m.c.PublicURL, m.c.PublicURL)
 	if m.page != nil {
 		fmt.Fprintf(w, "  Inbox (mail that was sent)\t%s\n", m.page.url())

@@ -84,7 +84,7 @@ func commands(environment map[string]string, out, errOut io.Writer) *cobra.Comma
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	e := &environ{vars: environment, out: out, errOut: errOut}
 	root.PersistentFlags().StringVar(&e.dir, "data", "", "data directory (default "+defaultData()+")")
-	root.AddCommand(e.up(), e.serve(), e.migrate(), e.admin(), e.check(), e.openapi(), e.events(), e.doctor(), e.tour(), e.version())
+	root.AddCommand(e.up(), e.serve(), e.migrate(), e.admin(), e.check(), e.openapi(), e.events(), e.clock(), e.doctor(), e.tour(), e.version())
 	return root
 }
 
@@ -108,6 +108,7 @@ func (e *environ) logger(level string) *slog.Logger {
 
 func (e *environ) up() *cobra.Command {
 	var o upOptions
+	var r rehearsalFlags
 	c := &cobra.Command{Use: "up", Short: "Run everything in this process, with nothing installed beforehand", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.dir = e.dir
@@ -116,22 +117,27 @@ func (e *environ) up() *cobra.Command {
 			if level == "" {
 				level = "warn"
 			}
+			r.into(e.vars)
 			return up(c.Context(), o, e.vars, e.out, e.logger(level))
 		}}
 	c.Flags().BoolVar(&o.demo, "demo", false, "fill an empty data directory with a lively marketplace")
 	c.Flags().Uint64Var(&o.seed, "seed", 1, "what the demo grows from")
 	c.Flags().IntVar(&o.portBase, "port-base", 0, "is added to every port")
+	r.of(c)
 	c.Flags().BoolVar(&o.singleNode, "single-node", false, "embedded stores are meant, even in production")
 	return c
 }
 
 func (e *environ) serve() *cobra.Command {
 	var portBase int
+	var r rehearsalFlags
 	c := &cobra.Command{Use: "serve NAME...", Short: "Run the named services in this process, with stores from the environment", Args: someArgs,
 		RunE: func(c *cobra.Command, names []string) error {
+			r.into(e.vars)
 			return serve(c.Context(), names, e.dir, portBase, e.vars, e.out, e.logger(e.vars["LOG_LEVEL"]))
 		}}
 	c.Flags().IntVar(&portBase, "port-base", 0, "is added to every port")
+	r.of(c)
 	return c
 }
 

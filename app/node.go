@@ -24,6 +24,7 @@ import (
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
+	"tulifo/platform/rehearsal"
 	"tulifo/platform/token"
 )
 
@@ -43,12 +44,16 @@ type node struct {
 	revoked *token.Revocations
 	session *postgres.Session
 	busDB   *postgres.DB
+	clockDB *postgres.DB // of the rehearsal's clock
 	bus     *bus.Postgres
 	kv      kv.Store
 	gateway *gateway.Gateway
 	metrics *obs.Metrics // of the process
 	rooms   []*room
 	local   map[string]http.Handler
+
+	rehearsal *rehearsal.Clock // nil: business time is the system's
+	begun     bool             // this process has begun the rehearsal
 }
 
 // room is one service with what the platform gives it.
@@ -65,11 +70,12 @@ type room struct {
 
 // nodeOptions say how a node differs between up, serve and the commands.
 type nodeOptions struct {
-	names     []string // of services and parts of the platform
-	clock     clock.Clock
+	names     []string    // of services and parts of the platform
+	clock     clock.Clock // business time; the system's or a rehearsal's when nil
 	poolMax   int
 	accessLog bool // of services; the outermost writes it
 	remote    bool // services of other processes are at the addresses of kong.yml
+	command   bool // an operator's: it does not stay
 	offline   bool // the database is not asked: the node shows what it is made of and must not run
 }
 
@@ -82,17 +88,22 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 	if n.keys, err = token.NewKeys(c.Token); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if n.clock == nil {
+		if n.clock, err = n.businessClock(ctx, o.command); err != nil {
+			return nil, err
+		}
+	}
 	entries := chosen(o.names)
 	if !o.offline {
 		if err = migrate(ctx, c, entries, log); err != nil {
 			return nil, err
 		}
 	}
-	defer func() {
-		if err != nil {
-			n.close()
-		}
-	}()
 	if !o.offline {
 		if n.session, err = postgres.NewSession(c.DatabaseDirectURL, log); err != nil {
 			return nil, err
@@ -139,8 +150,8 @@ func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	}
 	r.router = api.NewRouter(api.Options{
 		Service: e.name, Keys: n.keys, Revocations: n.revoked, DB: r.db, Metrics: r.metrics, Log: r.log, AccessLog: o.accessLog, Trusted: trusted,
-		Context: n.timed,
-		Stores:  map[string]func(context.Context) error{"postgres": r.db.Ping},
+		Context: n.stamped, Rehearsal: n.rehearsalTime(),
+		Stores: map[string]func(context.Context) error{"postgres": r.db.Ping},
 	})
 	r.inbox = outbox.NewInbox(r.db, e.name, r.log)
 	r.relay = outbox.NewRelay(r.db, n.bus, e.name, n.session, r.log)
@@ -178,8 +189,16 @@ func (r *room) measure(b bus.Bus) error {
 	return nil
 }
 
-// timed is ctx under which events are stamped with business time.
-func (n *node) timed(ctx context.Context) context.Context { return outbox.WithClock(ctx, n.clock) }
+// rehearsalTime tells business time in a rehearsal, and is nil otherwise.
+func (n *node) rehearsalTime() func() time.Time {
+	if n.rehearsal == nil {
+		return nil
+	}
+	return n.rehearsal.Now
+}
+
+// stamped is ctx under which events are stamped with business time.
+func (n *node) stamped(ctx context.Context) context.Context { return outbox.WithClock(ctx, n.clock) }
 
 // addresses are where another process has a service: what the environment says, else its name as kong.yml has it.
 func (n *node) addresses(service string) []string {
@@ -205,6 +224,9 @@ func (n *node) close() {
 	for _, r := range n.rooms {
 		r.db.Close()
 	}
+	if n.clockDB != nil {
+		n.clockDB.Close()
+	}
 	if n.session != nil {
 		n.session.Close()
 	}
@@ -220,10 +242,19 @@ func migrate(ctx context.Context, c Config, entries []entry, log *slog.Logger) e
 		m := e.migration()
 		all = append(all, api.Migration(m.Schema), outbox.Migration(m.Schema), audit.Migration(m.Schema), m)
 	}
+	return migrateAll(ctx, c, log, all...)
+}
+
+func migrateAll(ctx context.Context, c Config, log *slog.Logger, all ...postgres.Migration) error {
+	return awaitDatabase(ctx, log, func(ctx context.Context) error { return postgres.Migrate(ctx, c.DatabaseDirectURL, all...) })
+}
+
+// awaitDatabase runs ask, again while the database is just starting. Its errors say what to do.
+func awaitDatabase(ctx context.Context, log *slog.Logger, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for began, told := time.Now(), false; ; {
-		err := postgres.Migrate(ctx, c.DatabaseDirectURL, all...)
+		err := ask(ctx)
 		switch {
 		case err == nil:
 			return nil

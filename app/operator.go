@@ -39,7 +39,7 @@ func (e *environ) within(ctx context.Context, names []string, fn func(context.Co
 	if err != nil {
 		return err
 	}
-	n, err := newNode(ctx, c, log, nodeOptions{names: names, clock: clock.System, poolMax: 2, remote: true})
+	n, err := newNode(ctx, c, log, nodeOptions{names: names, poolMax: 2, remote: true, command: true})
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,9 @@ func (e *environ) installation(ctx context.Context, log *slog.Logger) (leave fun
 	e.vars["TULIFO_DATA"] = d.dir
 	if r, ok := d.found(); ok {
 		e.vars["DATABASE_URL"], e.vars["DATABASE_DIRECT_URL"] = r.DatabaseURL, ""
+		if e.vars["STRIPE_SECRET_KEY"] == "" {
+			e.vars["STRIPE_API_URL"] = r.Stripe
+		}
 	} else {
 		// While somebody works there without a word of where, he starts or is an operator's command: both are soon done.
 		unlock, err := d.lock(ctx)

@@ -16,6 +16,7 @@ import (
 	"tulifo/platform/audit"
 	"tulifo/platform/bus"
 	"tulifo/platform/peer"
+	"tulifo/platform/rehearsal"
 	"tulifo/platform/timer"
 	"tulifo/platform/token"
 )
@@ -61,7 +62,7 @@ func survive(ctx context.Context, fn func(context.Context) error) (err error) {
 // run has the services work until ctx ends, and then finish: consumers end with their message, and the relays make a last pass.
 func (n *node) run(ctx context.Context) {
 	l := &loops{log: n.log}
-	ctx = n.timed(ctx)
+	ctx = n.stamped(ctx)
 	l.keep(ctx, "revocations heard", n.hearRevocations)
 	l.keep(ctx, "revocations asked", func(ctx context.Context) error {
 		n.revoked.Follow(ctx, n.log, n.askRevocations())
@@ -73,6 +74,11 @@ func (n *node) run(ctx context.Context) {
 			// It has nothing to do, and so ends, where every service is local.
 			<-ctx.Done()
 			return ctx.Err()
+		})
+	}
+	if n.rehearsal != nil {
+		l.keep(ctx, "business clock", func(ctx context.Context) error {
+			return n.rehearsal.Follow(ctx, rehearsal.Process{Services: n.names(), Bus: n.bus, Busy: timer.Busy})
 		})
 	}
 	for _, r := range n.rooms {

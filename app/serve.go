@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"tulifo/platform/clock"
 	"tulifo/platform/mail"
 	"tulifo/platform/stripesim"
 )
@@ -89,6 +88,9 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 		}()
 		s.answer()
 	}
+	if s.node != nil && s.node.rehearsal != nil {
+		fmt.Fprintf(out, "This is a rehearsal; it is %s here.\n", s.node.rehearsal.Now().Format(time.RFC3339))
+	}
 	for _, o := range s.doors.all {
 		fmt.Fprintf(out, "%s: %s\n", o.name, o.url())
 	}
@@ -132,7 +134,7 @@ func (s *serving) openNode(ctx context.Context, names []string) (err error) {
 			return err
 		}
 	}
-	s.node, err = newNode(ctx, s.c, s.log, nodeOptions{names: names, clock: clock.System, poolMax: 10, accessLog: !withGateway, remote: true})
+	s.node, err = newNode(ctx, s.c, s.log, nodeOptions{names: names, poolMax: 10, accessLog: !withGateway, remote: true})
 	return err
 }
 
@@ -185,9 +187,9 @@ func (s *serving) answer() {
 	}
 	for _, d := range s.public {
 		if strings.HasPrefix(d.name, adminDoor) {
-			s.doors.serve(d, s.node.gateway.Admin())
+			s.doors.serve(d, s.node.marked(s.node.gateway.Admin()))
 		} else {
-			s.doors.serve(d, s.node.gateway.Handler())
+			s.doors.serve(d, s.node.marked(s.node.gateway.Handler()))
 		}
 	}
 	s.node.ready(true)

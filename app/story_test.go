@@ -9,11 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -142,7 +140,7 @@ func (p *platform) intact(t *testing.T) {
 	}
 }
 
-func TestStoryJ1InOneProcess(t *testing.T) {
+func TestNoSecretInTheLog(t *testing.T) {
 	v := clock.NewVirtual(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
 	p := startPlatform(t, v)
 	tour := p.tour(v)
@@ -159,86 +157,12 @@ func TestStoryJ1InOneProcess(t *testing.T) {
 	}
 }
 
-// build is the real binary.
-func build(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "tulifo")
-	out, err := exec.Command("go", "build", "-o", bin, "tulifo/cmd/tulifo").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return bin
-}
-
-func TestStoryJ1WithEachServiceInItsOwnProcess(t *testing.T) {
-	bin, base, dir := build(t), portBase(t), filepath.Join(t.TempDir(), "data")
-	d, err := openData(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	env := map[string]string{
-		"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t), "HOST": "127.0.0.1", "PATH": os.Getenv("PATH"),
-		"PUBLIC_URL": "http://localhost:" + strconv.Itoa(gatewayPort+base), "STRIPE_API_URL": "http://127.0.0.1:" + strconv.Itoa(stripePort+base),
-		"SMTP_HOST": "127.0.0.1", "SMTP_PORT": strconv.Itoa(smtpPort + base), "SMTP_TLS": "off", "TULIFO_DATA": dir, "LOG_LEVEL": "warn",
-	}
-	if err := d.secrets(env); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range services {
-		env[envPrefix(e.name)+"_SERVICE_URL"] = "http://127.0.0.1:" + strconv.Itoa(e.port+base)
-	}
-	for _, name := range append(serviceNames(), "gateway", "inbox", "stripe-simulator") {
-		serveProcess(t, bin, name, base, env)
-	}
-	awaitPort(t, inboxPort+base)
-	awaitPort(t, stripePort+base)
-	for _, e := range services {
-		awaitReady(t, e.port+base)
-	}
-	awaitReady(t, gatewayPort+base)
-	at := func(port int) string { return "http://127.0.0.1:" + strconv.Itoa(port+base) }
-	var out bytes.Buffer
-	tour := newTour(at(gatewayPort), at(inboxPort), at(stripePort), &out)
-	if err := tour.walk(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
-	}
-	check := exec.Command(bin, "check")
-	check.Env = environ0(env)
-	said, err := check.CombinedOutput()
-	if err != nil {
-		t.Errorf("tulifo check: %v\n%s", err, said)
-	}
-}
-
 func environ0(env map[string]string) []string {
 	var out []string
 	for name, value := range env {
 		out = append(out, name+"="+value)
 	}
 	return out
-}
-
-// serveProcess runs tulifo serve NAME until the test ends.
-func serveProcess(t *testing.T, bin, name string, base int, env map[string]string) *exec.Cmd {
-	t.Helper()
-	var log bytes.Buffer
-	c := exec.Command(bin, "serve", name, "--port-base", strconv.Itoa(base))
-	c.Env, c.Stdout, c.Stderr = environ0(env), &log, &log
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		c.Process.Signal(syscall.SIGTERM)
-		err := c.Wait()
-		if err != nil {
-			t.Errorf("serve %s ended: %v", name, err)
-		}
-		if t.Failed() {
-			t.Logf("%s:\n%s", name, tail(log.String(), 12))
-		}
-	})
-	return c
 }
 
 // awaitReady waits until who listens on the port says that it is ready.

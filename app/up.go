@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -79,16 +80,19 @@ func upUntil(ctx context.Context, o upOptions, environment map[string]string, ou
 	}
 	defer m.close()
 	business := o.clock
-	if business == nil {
-		business = clock.System
-	}
 	var past *clock.Virtual
+	if o.demo && m.c.Rehearsal {
+		return usageError{errors.New("--demo brings its own past and is no rehearsal; say --demo or --rehearsal")}
+	}
 	if o.demo {
 		past = clock.NewVirtual(time.Now().Add(-demoFull.past))
 		business = past
 	}
 	if m.node, err = newNode(ctx, m.c, log, nodeOptions{names: append(serviceNames(), "gateway"), clock: business, poolMax: 6}); err != nil {
 		return err
+	}
+	if m.node.rehearsal != nil && !m.node.begun && !m.c.RehearsalAt.IsZero() {
+		return fmt.Errorf("this rehearsal has begun, and it is %s there; leave --at out, or move its clock with tulifo clock set", m.node.rehearsal.Now().Format(time.RFC3339))
 	}
 	outlive := context.WithoutCancel(ctx)
 	stores, stopStores := context.WithCancel(outlive)
@@ -143,12 +147,21 @@ func newMachine(ctx context.Context, o upOptions, environment map[string]string,
 	if err := m.c.noEmbedded(); err != nil {
 		return nil, err
 	}
+	if m.c.Rehearsal {
+		if err := m.c.rehearsable(); err != nil {
+			return nil, err
+		}
+	}
 	if m.data, err = openData(orDefault(o.dir, m.c)); err != nil {
 		return nil, err
 	}
 	environment["TULIFO_DATA"] = m.data.dir
 	environment["TULIFO_DATA"] = m.data.dir
 	if m.unlock, err = m.data.lock(ctx); err != nil {
+		return nil, err
+	}
+	if err = m.data.rehearse(m.c.Rehearsal); err != nil {
+		m.close()
 		return nil, err
 	}
 	m.doors = &doors{host: m.c.Host, log: log}

@@ -18,6 +18,8 @@ type Health struct {
 	Status  string            `json:"status"` // ok, degraded
 	Service string            `json:"service"`
 	Stores  map[string]string `json:"stores"` // connected or disconnected
+	// Rehearsal is business time, where it is virtual.
+	Rehearsal *time.Time `json:"rehearsal,omitempty"`
 }
 
 // healthCache keeps the last answer for half a second, so that asking often does not load the stores.
@@ -69,6 +71,10 @@ func (r *Router) check(ctx context.Context) (Health, bool) {
 	h, ok := Health{Status: "ok", Service: r.o.Service, Stores: map[string]string{}}, true
 	for name := range r.o.Stores {
 		h.Stores[name] = "disconnected"
+	}
+	if r.o.Rehearsal != nil {
+		now := r.o.Rehearsal()
+		h.Rehearsal = &now
 	}
 	for range r.o.Stores {
 		select {

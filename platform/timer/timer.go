@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tulifo/platform/clock"
@@ -50,7 +51,13 @@ const (
 	again    = 10 * time.Millisecond // between two firings that left something due
 )
 
-var wakes sync.Map // name → *sync.Map of chan struct{}
+var (
+	wakes   sync.Map // name → *sync.Map of chan struct{}
+	working atomic.Int64
+)
+
+// Busy tells whether something due is being worked on in this process just now.
+func Busy() bool { return working.Load() > 0 }
 
 // Poke has the timers of that name in this process look again at once, because a row may be due earlier than they know.
 // Call it after commit. It never blocks; for a name without a timer it does nothing.
@@ -149,6 +156,8 @@ func (l *loop) step(ctx context.Context) (left time.Duration, err error) {
 	if due.After(now) {
 		return min(due.Sub(now), poll), nil
 	}
+	working.Add(1)
+	defer working.Add(-1)
 	if err := l.fire(ctx, now); err != nil {
 		return 0, fmt.Errorf("fire what is due: %w", err)
 	}
