@@ -26,8 +26,24 @@ func NewCalendar(r Rules) *Plan {
 	return &calendar{Rules: r, active: true, loc: loc, load: map[period]load{}}
 }
 
-func (c *calendar) Booked(s Span) {
-	c.held = append(c.held, held{span: s.widen(c.BufferBefore, c.BufferAfter), booking: uuid.New(), before: c.BufferBefore, after: c.BufferAfter, reason: "Calm the cluster"})
+func (c *calendar) Booked(s Span) { c.Hold(s, c.BufferBefore, c.BufferAfter) }
+
+// Hold is a booking that was made with other buffers.
+func (c *calendar) Hold(s Span, before, after int) {
+	c.held = append(c.held, held{span: s.widen(before, after), booking: uuid.New(), before: before, after: after, reason: "Calm the cluster"})
+}
+
+// Told is a time of a listing; Refusal is nil when it is free.
+type Told struct {
+	Start   time.Time
+	Refusal *Refusal
+}
+
+func (c *calendar) Explained(within Span, length int, now time.Time) (all []Told) {
+	for _, o := range c.offers(within, length, now) {
+		all = append(all, Told{o.Start, o.refusal})
+	}
+	return all
 }
 
 func (c *calendar) Block(s Span, reason string) {

@@ -80,12 +80,13 @@ func instant(loc *time.Location, w wall) (t time.Time, exists bool) {
 	}
 }
 
-// stretch is the interval of two wall times, and whether no change of the zone falls into it.
+// stretch is the interval of two wall times, and whether no change of the zone falls into it or on its end, where a gap may begin that swallows wall
+// times before the second.
 func stretch(loc *time.Location, from, to wall) (s span, even bool) {
 	start, exists := instant(loc, from)
 	end, _ := instant(loc, to)
 	_, change := start.In(loc).ZoneBounds()
-	return span{start, end}, exists && (change.IsZero() || !change.Before(end))
+	return span{start, end}, exists && (change.IsZero() || change.After(end))
 }
 
 // span is a half-open interval of time, in UTC.
