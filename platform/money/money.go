@@ -2,11 +2,14 @@
 //
 // Inside, an Amount is an int64 of minor units (cents for USD, yen for JPY, thousandths for KWD). On the wire it is a Decimal: a JSON
 // number in major units, read and written exactly.
+//
+// Prices, fees and their parts come in whole steps of the currency, which is what the card rail can move: see Step.
 package money
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"strings"
@@ -27,6 +30,9 @@ func Of(minor int64, currency string) Amount { return Amount{minor, currency} }
 // ErrDigits says that a decimal has more digits than its currency.
 var ErrDigits = errors.New("has more digits than its currency")
 
+// ErrStep says that an amount is finer than what can be paid in its currency.
+var ErrStep = errors.New("is finer than what can be paid in this currency")
+
 // ErrRange says that an amount does not fit.
 var ErrRange = errors.New("is out of range")
 
@@ -42,6 +48,16 @@ func Digits(code string) (int, error) {
 	return int(d), nil
 }
 
+// steps are the currencies of which cards and banks cannot move every minor unit: those of three digits are charged in tens, and forint, new
+// Taiwan dollars and ariary are paid in whole ones only. https://docs.stripe.com/currencies#special-cases
+var steps = map[string]int64{"BHD": 10, "JOD": 10, "KWD": 10, "OMR": 10, "TND": 10, "HUF": 100, "TWD": 100, "MGA": 100}
+
+// Step is the smallest amount of the currency that can be paid, in minor units: 10 for KWD, 100 for HUF, 1 for most.
+func Step(code string) int64 { return max(steps[code], 1) }
+
+// Steps are the currencies whose Step is not 1.
+func Steps() map[string]int64 { return maps.Clone(steps) }
+
 // Add is a + b. ErrCurrency when the currencies differ, ErrRange when the sum does not fit.
 func (a Amount) Add(b Amount) (Amount, error) {
 	if a.Currency != b.Currency {
@@ -54,12 +70,13 @@ func (a Amount) Add(b Amount) (Amount, error) {
 	return Amount{sum, a.Currency}, nil
 }
 
-// Share is basisPoints/10,000 of a, rounded half up to a minor unit. a is not negative; basisPoints is 0 to 10,000.
+// Share is basisPoints/10,000 of a, rounded half up to the currency's step and at most a. a is not negative; basisPoints is 0 to 10,000.
 func (a Amount) Share(basisPoints int) Amount {
-	return Amount{mulDiv(a.Minor, int64(basisPoints), 10_000), a.Currency}
+	step := Step(a.Currency)
+	return Amount{min(a.Minor, step*mulDiv(a.Minor, int64(basisPoints), 10_000*step)), a.Currency}
 }
 
-// For is what minutes of work at the hourly rate a cost, rounded half up to a minor unit. ErrRange when it does not fit.
+// For is what minutes of work at the hourly rate a cost, rounded half up to the currency's step. ErrRange when it does not fit.
 func (a Amount) For(minutes int64) (Amount, error) {
 	if a.Minor < 0 || minutes < 0 {
 		return Amount{}, ErrRange
@@ -68,7 +85,8 @@ func (a Amount) For(minutes int64) (Amount, error) {
 	if hi != 0 {
 		return Amount{}, ErrRange
 	}
-	return Amount{mulDiv(a.Minor, minutes, 60), a.Currency}, nil
+	step := Step(a.Currency)
+	return Amount{step * mulDiv(a.Minor, minutes, 60*step), a.Currency}, nil
 }
 
 // mulDiv is a·b/d rounded half up, through 128 bits; a, b ≥ 0, and the quotient fits.
@@ -79,22 +97,29 @@ func mulDiv(a, b, d int64) int64 {
 	return int64(q)
 }
 
-// Split divides a in proportion to the weights; the parts always add up to a exactly: each gets its floor, and what is left goes, a minor
-// unit each, to the largest remainders, earlier ones first. a and weights are not negative and not all weights are zero.
+// Split divides a in proportion to the weights; the parts always add up to a exactly: each gets its floor in steps of the currency, and what is
+// left goes, a step each, to the largest remainders, earlier ones first; what is less than a step goes to the largest weight. a and weights are
+// not negative and not all weights are zero.
 func (a Amount) Split(weights ...int64) []Amount {
 	var total uint64
-	for _, w := range weights {
+	most := 0
+	for i, w := range weights {
 		total += uint64(w)
+		if w > weights[most] {
+			most = i
+		}
 	}
+	step := Step(a.Currency)
 	parts := make([]Amount, len(weights))
 	rest := make([]uint64, len(weights))
-	left := a.Minor
+	left := a.Minor / step
 	for i, w := range weights {
-		hi, lo := bits.Mul64(uint64(a.Minor), uint64(w))
+		hi, lo := bits.Mul64(uint64(a.Minor/step), uint64(w))
 		q, r := bits.Div64(hi, lo, total)
-		parts[i], rest[i] = Amount{int64(q), a.Currency}, r
+		parts[i], rest[i] = Amount{int64(q) * step, a.Currency}, r
 		left -= int64(q)
 	}
+	parts[most].Minor += a.Minor % step
 	for ; left > 0; left-- {
 		most := 0
 		for i, r := range rest {
@@ -102,7 +127,7 @@ func (a Amount) Split(weights ...int64) []Amount {
 				most = i
 			}
 		}
-		parts[most].Minor++
+		parts[most].Minor += step
 		rest[most] = 0
 	}
 	return parts
@@ -150,6 +175,15 @@ func (d *Decimal) UnmarshalJSON(raw []byte) error {
 	}
 	*d = Decimal(s)
 	return nil
+}
+
+// Payable is d as an amount that can be paid in the currency. Errors as of In, and ErrStep when it is no whole number of the currency's steps.
+func (d Decimal) Payable(code string) (Amount, error) {
+	a, err := d.In(code)
+	if err == nil && a.Minor%Step(code) != 0 {
+		return Amount{}, ErrStep
+	}
+	return a, err
 }
 
 // In is d as an amount of the currency. ErrDigits when d is finer than the currency's minor unit (zeros at the end do not count),

@@ -43,8 +43,14 @@ type methodDetails struct {
 	Type string   `json:"type"`
 }
 
-// Stripe's price for a card: 2.9 % and 30 minor units, rounded half up.
-func cardFee(amount int64) int64 { return (amount*29+500)/1000 + 30 }
+// Stripe's price for a card: 2.9 % and 30 minor units, rounded half up; whole crowns and shillings where those have no minor unit.
+func cardFee(amount int64, currency string) int64 {
+	fee := (amount*29+500)/1000 + 30
+	if step := steps[currency]; step == 100 {
+		fee = (fee + step/2) / step * step
+	}
+	return fee
+}
 
 // charge tries to take pi's amount from pm; declined says why it could not.
 func (t *tx) charge(r *request, pi *paymentIntent, pm *paymentMethod, c card) (ch *charge, no *fault, err error) {
@@ -74,7 +80,7 @@ func (t *tx) charge(r *request, pi *paymentIntent, pm *paymentMethod, c card) (c
 	}
 	ch.Status, ch.Paid, ch.Captured, ch.AmountCaptured = "succeeded", true, true, ch.Amount
 	ch.Outcome = &outcome{NetworkStatus: "approved_by_network", SellerMessage: "Payment complete.", Type: "authorized"}
-	txn, err := t.move(r, movement{r.account, "charge", "charge", ch.ID, ch.Currency, ch.Amount, cardFee(ch.Amount), "Stripe processing fees"})
+	txn, err := t.move(r, movement{r.account, "charge", "charge", ch.ID, ch.Currency, ch.Amount, cardFee(ch.Amount, ch.Currency), "Stripe processing fees"})
 	if err != nil {
 		return nil, nil, err
 	}

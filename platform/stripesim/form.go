@@ -98,6 +98,19 @@ func (f *form) whole(name string) (int64, bool) {
 	return n, true
 }
 
+// steps are the currencies whose amounts are multiples of more than 1. https://docs.stripe.com/currencies#special-cases
+var steps = map[string]int64{"bhd": 10, "jod": 10, "kwd": 10, "omr": 10, "tnd": 10, "isk": 100, "ugx": 100}
+
+// payoutSteps are those whose payouts are.
+var payoutSteps = map[string]int64{"huf": 100, "twd": 100}
+
+// inSteps refuses an amount that is no multiple of the currency's step.
+func (f *form) inSteps(amount int64, currency string, steps map[string]int64) {
+	if step := max(steps[currency], 1); amount%step != 0 {
+		f.fail(invalid("amount", "parameter_invalid_integer", fmt.Sprintf("Invalid amount: amounts of %s must be evenly divisible by %d.", currency, step)))
+	}
+}
+
 // amount is a number of minor units, at least 1 and at most 99,999,999 as at Stripe.
 func (f *form) amount(name string) int64 {
 	n, ok := f.whole(name)

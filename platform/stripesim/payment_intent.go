@@ -118,6 +118,7 @@ func (pi *paymentIntent) read(r *request) {
 	if r.has("return_url") {
 		pi.ReturnURL = r.address("return_url")
 	}
+	r.inSteps(pi.Amount, pi.Currency, steps)
 	if pi.Amount < smallest[pi.Currency] && pi.Amount > 0 {
 		r.fail(invalid("amount", "amount_too_small", "Amount must convert to at least the smallest charge of the currency."))
 	}

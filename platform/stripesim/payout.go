@@ -43,6 +43,8 @@ func createPayout(t *tx, r *request) (any, error) {
 		Description: r.opt("description"), Metadata: r.metadata(nil), Method: r.one("method", "standard", "instant"), ReconciliationStatus: "not_applicable",
 		SourceType: r.one("source_type", "card"), StatementDescriptor: r.opt("statement_descriptor"), Status: "pending", Type: "bank_account"}
 	destination := r.str("destination")
+	r.inSteps(po.Amount, po.Currency, steps)
+	r.inSteps(po.Amount, po.Currency, payoutSteps)
 	if err := r.done(); err != nil {
 		return nil, err
 	}

@@ -60,6 +60,10 @@ func createRefund(t *tx, r *request) (any, error) {
 	case !partial:
 		wanted = left
 	}
+	r.inSteps(wanted, ch.Currency, steps)
+	if err := r.done(); err != nil {
+		return nil, err
+	}
 	pm, err := fetch[paymentMethod](t, r.account, "payment_method", ch.PaymentMethod)
 	if err != nil {
 		return nil, err

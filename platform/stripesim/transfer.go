@@ -41,6 +41,7 @@ func createTransfer(t *tx, r *request) (any, error) {
 		Description: r.opt("description"), Destination: r.need("destination"), DestinationPayment: newID("py_"), Metadata: r.metadata(nil),
 		SourceTransaction: r.opt("source_transaction"), SourceType: r.one("source_type", "card"), TransferGroup: r.opt("transfer_group")}
 	tr.Reversals = listed("/v1/transfers/" + tr.ID + "/reversals")
+	r.inSteps(tr.Amount, tr.Currency, steps)
 	if err := r.done(); err != nil {
 		return nil, err
 	}
@@ -154,6 +155,7 @@ func createReversal(t *tx, r *request) (any, error) {
 	}
 	rv := &reversal{head: head{newID("trr_"), "transfer_reversal", r.now}, Amount: amount, Currency: tr.Currency, PaymentRefund: newID("pyr_"), Metadata: r.metadata(nil), Transfer: tr.ID}
 	r.ignore("description")
+	r.inSteps(amount, tr.Currency, steps)
 	if err := r.done(); err != nil {
 		return nil, err
 	}

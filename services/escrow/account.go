@@ -120,9 +120,9 @@ func (a Account) part(asked *money.Decimal) (int64, error) {
 	if asked == nil {
 		return a.remaining(), nil
 	}
-	amount, err := asked.In(a.Currency)
+	amount, err := asked.Payable(a.Currency)
 	switch {
-	case errors.Is(err, money.ErrDigits), errors.Is(err, money.ErrRange):
+	case errors.Is(err, money.ErrDigits), errors.Is(err, money.ErrStep), errors.Is(err, money.ErrRange):
 		return 0, errs.Field("amount", err.Error())
 	case err != nil:
 		return 0, err

@@ -29,8 +29,8 @@ var checks = []string{
 	`SELECT 'I5: payment ' || p.id || ' is ' || p.status || ' and its posting ' || CASE WHEN l.key IS NULL THEN 'is missing.' ELSE 'exists.' END
 		FROM payments p LEFT JOIN ledger_transactions l ON l.key = 'payment:' || p.id
 		WHERE (p.completed_at IS NULL) <> (l.key IS NULL) OR (p.completed_at IS NULL) <> (p.status IN ('created', 'processing', 'cancelled', 'needs_review'))`,
-	`SELECT 'I2: payment ' || id || ' has given ' || fee_taken || ' of ' || released || ' in fees; its rule says ' || div(released::numeric * fee_basis_points + 5000, 10000) || '.'
-		FROM payments WHERE fee_taken <> div(released::numeric * fee_basis_points + 5000, 10000)`,
+	`SELECT 'I2: payment ' || id || ' has given ' || fee_taken || ' of ' || released || ' in fees; its rule says ' || ` + feeOf("released") + ` || '.'
+		FROM payments WHERE fee_taken <> ` + feeOf("released") + ``,
 	`SELECT 'I4: refunds of payment ' || p.id || ' that are done come to ' || p.refund_done || ', which is more than the ' || p.amount || ' paid.' FROM payments p WHERE p.refund_done > p.amount`,
 	`WITH owed AS (SELECT currency, sum(rail_amount) AS amount FROM refunds WHERE settled_at IS NULL GROUP BY currency),
 		kept AS (SELECT currency, sum(amount) AS amount FROM rollup WHERE account = 'refunds_payable' GROUP BY currency)

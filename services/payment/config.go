@@ -39,11 +39,3 @@ func (c Config) Validate() error {
 	}
 	return nil
 }
-
-// feeRule is the fee of a category in basis points.
-func (c Config) feeRule(category string) int {
-	if fee, ok := c.FeeByCategory[category]; ok {
-		return fee
-	}
-	return c.Fee
-}

@@ -10,7 +10,7 @@ import (
 
 // onBookingConfirmed asks the client to pay; the fee is the rule of now.
 func (s *Service) onBookingConfirmed(ctx context.Context, tx postgres.Tx, e event.BookingConfirmed) error {
-	return s.open(ctx, tx, s.newPayment(e))
+	return s.open(ctx, tx, s.newPayment(e), e.Category)
 }
 
 // onBookingCancelled closes a payment that has not arrived; what has arrived is escrow's to divide.

@@ -3,6 +3,7 @@ package payment
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tulifo/platform/api"
+	"tulifo/platform/money"
 	"tulifo/platform/postgres"
 )
 
@@ -167,4 +169,14 @@ func (s *Service) LedgerEscrows(ctx context.Context, paging api.Paging) (api.Pag
 		return api.Page[LedgerEscrow]{}, err
 	}
 	return api.Slice(rows, paging.Limit, func(l LedgerEscrow) string { return api.EncodeCursor("escrow:" + l.BookingID.String()) }), nil
+}
+
+// feeOf is the SQL of holding.fee for a column of payments.
+func feeOf(released string) string {
+	step := "1"
+	for currency, n := range money.Steps() {
+		step = fmt.Sprintf("CASE currency WHEN '%s' THEN %d ELSE %s END", currency, n, step)
+	}
+	step = "(" + step + ")"
+	return "least(" + released + ", " + step + " * div((" + released + ")::numeric * fee_basis_points + 5000 * " + step + ", 10000 * " + step + "))"
 }

@@ -47,6 +47,7 @@ type payment struct {
 	Amount         int64
 	Currency       string
 	FeeBasisPoints int
+	FeeRuleID      *uuid.UUID // nil: of the configuration
 	Status         Status
 	PayBy          time.Time
 	CreatedAt      time.Time
@@ -113,6 +114,9 @@ func (s *Service) Pay(ctx context.Context, by token.Caller, booking uuid.UUID) (
 	if !p.Status.open() {
 		return Checkout{}, notPayable(p)
 	}
+	if err := payable(p.gross()); err != nil {
+		return Checkout{}, err
+	}
 	pi, err := s.rail.intent(ctx, p, now)
 	for n := 0; inUse(err) && n < 50; n++ {
 		// His other click is being answered; ours gets the same once that is.
@@ -169,20 +173,20 @@ func (s *Service) create(ctx context.Context, by token.Caller, id uuid.UUID) (pa
 		return payment{}, err
 	}
 	p := s.newPayment(e)
-	return p, s.db.InTx(ctx, func(tx postgres.Tx) error { return s.open(ctx, tx, p) })
+	return p, s.db.InTx(ctx, func(tx postgres.Tx) error { return s.open(ctx, tx, p, e.Category) })
 }
 
 func (s *Service) newPayment(e event.BookingConfirmed) payment {
 	return payment{
 		ID: uuid.Must(uuid.NewV7()), BookingID: e.BookingID, ClientID: e.ClientID, WorkerID: e.WorkerID, Title: e.Title,
-		Amount: e.Amount.Minor, Currency: e.Amount.Currency, FeeBasisPoints: s.config.feeRule(e.Category),
+		Amount: e.Amount.Minor, Currency: e.Amount.Currency,
 		Status: Created, PayBy: e.PayBy, EndsAt: e.End, CreatedAt: s.clock.Now(),
 	}
 }
 
 // open stores a new payment and tells of it, unless the booking has one.
-func (s *Service) open(ctx context.Context, tx postgres.Tx, p payment) error {
-	isNew, err := insert(ctx, tx, p)
+func (s *Service) open(ctx context.Context, tx postgres.Tx, p payment, category string) error {
+	isNew, err := s.insert(ctx, tx, p, category)
 	if err != nil || !isNew {
 		return err
 	}

@@ -82,9 +82,11 @@ func (s *Service) Withdraw(ctx context.Context, by token.Caller, amount *money.D
 		case len(has) > 1:
 			return errs.Field("currency", "is needed: the wallet has several")
 		}
-		want := money.Of(has[0].Balance, has[0].Currency)
+		want := money.Of(has[0].Balance-has[0].Balance%money.Step(has[0].Currency), has[0].Currency)
 		if amount != nil {
-			if want, err = amount.In(want.Currency); err != nil || want.Minor <= 0 {
+			if want, err = amount.Payable(want.Currency); errors.Is(err, money.ErrStep) {
+				return errs.Field("amount", err.Error())
+			} else if err != nil || want.Minor <= 0 {
 				return errs.Field("amount", "must be above 0, with no more digits than "+has[0].Currency+" has")
 			}
 		}

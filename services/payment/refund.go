@@ -163,9 +163,9 @@ func (s *Service) Refund(ctx context.Context, by token.Caller, id uuid.UUID, amo
 		return Payment{}, errs.Coded(errs.Conflict, "not_paid", "Nothing has been paid, so there is nothing to refund.")
 	}
 	if amount != nil {
-		a, err := amount.In(p.Currency)
+		a, err := amount.Payable(p.Currency)
 		switch {
-		case errors.Is(err, money.ErrDigits):
+		case errors.Is(err, money.ErrDigits), errors.Is(err, money.ErrStep):
 			return Payment{}, errs.Field("amount", err.Error())
 		case err != nil || a.Minor <= 0 || a.Minor > p.Amount:
 			// What is left is for escrow to say, which knows whether this was ordered before.

@@ -10,19 +10,19 @@ import (
 	"tulifo/platform/postgres"
 )
 
-const columns = `id, booking_id, client_id, worker_id, title, amount, currency, fee_basis_points, status, pay_by, created_at, completed_at,
+const columns = `id, booking_id, client_id, worker_id, title, amount, currency, fee_basis_points, fee_rule_id, status, pay_by, created_at, completed_at,
 	released, fee_taken, refunded, refund_done, charged_back, client_owes, ends_at, release_at, blocked, absent, frozen, failure, failed_event, review,
 	intent_id, intent_no, charge_id, rail_fee, asked_at, next_try_at, attempts`
 
-// insert stores p; false: the booking has a payment already, which then takes p's date to pay by and, until it is paid, p's fee rule.
-func insert(ctx context.Context, tx postgres.Tx, p payment) (isNew bool, err error) {
+// insert stores p with the fee rule of its category at its creation; false: the booking has a payment already, which then takes p's date to pay by.
+func (s *Service) insert(ctx context.Context, tx postgres.Tx, p payment, category string) (isNew bool, err error) {
 	return postgres.One[bool](ctx, tx, `
-		INSERT INTO payments (id, booking_id, client_id, worker_id, title, amount, currency, fee_basis_points, status, pay_by, created_at, ends_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-		ON CONFLICT (booking_id) DO UPDATE SET pay_by = excluded.pay_by,
-			fee_basis_points = CASE WHEN payments.completed_at IS NULL THEN excluded.fee_basis_points ELSE payments.fee_basis_points END
+		INSERT INTO payments (id, booking_id, client_id, worker_id, title, amount, currency, fee_basis_points, fee_rule_id, status, pay_by, created_at, ends_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, f.basis_points, f.rule_id, $8, $9, $10, $11 FROM (`+ruleAt("$12", "$10", "$13", "$14")+`) AS f
+		ON CONFLICT (booking_id) DO UPDATE SET pay_by = excluded.pay_by
 		RETURNING id = $1`,
-		p.ID, p.BookingID, p.ClientID, p.WorkerID, p.Title, p.Amount, p.Currency, p.FeeBasisPoints, p.Status, p.PayBy, p.CreatedAt, p.EndsAt)
+		p.ID, p.BookingID, p.ClientID, p.WorkerID, p.Title, p.Amount, p.Currency, p.Status, p.PayBy, p.CreatedAt, p.EndsAt,
+		category, s.config.feeOfCategory(category), s.config.Fee)
 }
 
 // ask is the client's payment of a booking; when it is open, the row says from now on that the rail has been asked for an intent.

@@ -93,24 +93,55 @@ func away(err error) error {
 	return errs.New(errs.Unavailable, "Payments cannot be reached right now. Try again in a moment.").After(2 * time.Second).Because(err)
 }
 
-// inRailUnits is an amount in what the rail calls the smallest unit: it counts two digits for two currencies that have none.
-// https://docs.stripe.com/currencies#special-cases
-func inRailUnits(a money.Amount) int64 {
-	switch a.Currency {
-	case "ISK", "UGX":
-		return a.Minor * 100
+// The rail counts currencies in two digits but for these; króna and Ugandan shillings have two there and none in ISO 4217.
+// https://docs.stripe.com/currencies#zero-decimal
+var railDigits = map[string]int{
+	"BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "JPY": 0, "KMF": 0, "KRW": 0, "MGA": 0, "PYG": 0, "RWF": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
+	"BHD": 3, "JOD": 3, "KWD": 3, "OMR": 3, "TND": 3,
+}
+
+// railUnits says by how much the rail's count of the currency is finer, or coarser, than minor units.
+func railUnits(code string) (finer, coarser int64) {
+	ours, err := money.Digits(code)
+	theirs, listed := railDigits[code]
+	if !listed {
+		theirs = 2
 	}
-	return a.Minor
+	finer, coarser = 1, 1
+	if err == nil {
+		for ; theirs > ours; theirs-- {
+			finer *= 10
+		}
+		for ; theirs < ours; theirs++ {
+			coarser *= 10
+		}
+	}
+	return finer, coarser
+}
+
+// inRailUnits is an amount as the rail counts it. a is a multiple of its currency's step.
+func inRailUnits(a money.Amount) int64 {
+	finer, coarser := railUnits(a.Currency)
+	return a.Minor * finer / coarser
+}
+
+// payable refuses a currency that the rail does not count as we do, and an amount that it cannot move. Conflict.
+func payable(a money.Amount) error {
+	switch a.Currency {
+	case "CLF", "UYW", "IQD", "LYD", "UYI":
+		return errs.Coded(errs.Conflict, "payment_refused", "This currency cannot be paid online.")
+	}
+	if a.Minor%money.Step(a.Currency) != 0 {
+		return errs.Coded(errs.Conflict, "payment_refused", "This amount is finer than what can be paid in "+a.Currency+".")
+	}
+	return nil
 }
 
 // railAmount is the reverse; ok is false when the rail's amount is finer than the currency.
 func railAmount(minor int64, currency stripe.Currency) (a money.Amount, ok bool) {
 	code := strings.ToUpper(string(currency))
-	switch code {
-	case "ISK", "UGX":
-		return money.Of(minor/100, code), minor%100 == 0
-	}
-	return money.Of(minor, code), true
+	finer, coarser := railUnits(code)
+	return money.Of(minor/finer*coarser, code), minor%finer == 0
 }
 
 func railCurrency(a money.Amount) *string { return stripe.String(strings.ToLower(a.Currency)) }

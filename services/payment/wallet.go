@@ -30,7 +30,7 @@ type Wallet struct {
 }
 
 // fundsOf sums up everything of a user in one query. What the worker can expect of a held payment is computed as holding.expected does.
-const fundsOf = `
+var fundsOf = `
 	SELECT currency, sum(available)::bigint AS available, sum(pending)::bigint AS pending, sum(held)::bigint AS held, sum(owed)::bigint AS owed FROM (
 		SELECT currency, balance AS available, 0::bigint AS pending, 0::bigint AS held, 0::bigint AS owed FROM balances WHERE account = 'wallet:' || $1::uuid
 		UNION ALL SELECT currency, 0, 0, 0, -balance FROM balances WHERE account = 'chargeback_debt:' || $1::uuid
@@ -38,7 +38,7 @@ const fundsOf = `
 		UNION ALL SELECT r.currency, 0, r.rail_amount, 0, 0 FROM refunds r JOIN payments p ON p.id = r.payment_id WHERE p.client_id = $1 AND r.status <> 'succeeded'
 		UNION ALL SELECT currency, 0, 0, amount - released - refunded, 0 FROM payments
 			WHERE client_id = $1 AND completed_at IS NOT NULL AND released + refunded < amount
-		UNION ALL SELECT currency, 0, 0, (amount - released - refunded) - (div((amount - refunded)::numeric * fee_basis_points + 5000, 10000) - fee_taken)::bigint, 0 FROM payments
+		UNION ALL SELECT currency, 0, 0, (amount - released - refunded) - (` + feeOf("amount - refunded") + ` - fee_taken)::bigint, 0 FROM payments
 			WHERE worker_id = $1 AND completed_at IS NOT NULL AND released + refunded < amount
 	) AS parts GROUP BY currency ORDER BY currency`
 
