@@ -120,7 +120,10 @@ func (a Account) part(asked *money.Decimal) (int64, error) {
 	if asked == nil {
 		return a.remaining(), nil
 	}
-	amount, err := asked.Payable(a.Currency)
+	amount, err := asked.In(a.Currency)
+	if err == nil && amount.Minor%money.Step(a.Currency) != 0 && amount.Minor != a.remaining() {
+		err = money.ErrStep
+	}
 	switch {
 	case errors.Is(err, money.ErrDigits), errors.Is(err, money.ErrStep), errors.Is(err, money.ErrRange):
 		return 0, errs.Field("amount", err.Error())

@@ -125,7 +125,7 @@ func planRelease(h holding, move uuid.UUID, gross, owed int64, at time.Time) (po
 	if gross <= 0 || gross > h.remaining() {
 		return posting{}, h, 0, fmt.Errorf("release %d of booking %s, which holds %d", gross, h.BookingID, h.remaining())
 	}
-	fee := h.fee(h.Released+gross) - h.FeeTaken
+	fee := min(h.fee(h.Released+gross)-h.FeeTaken, gross)
 	h.Released += gross
 	h.FeeTaken += fee
 	p := h.posting(fmt.Sprint("escrow_release:", move), kindRelease, at)

@@ -12,22 +12,23 @@ import (
 	"tulifo/platform/soak"
 )
 
-// exactFee is points/10,000 of a gross rounded half up, in fractions.
-func exactFee(gross int64, points int) int64 {
-	x := new(big.Rat).Mul(big.NewRat(gross, 1), big.NewRat(int64(points), 10_000))
+// exactFee is points/10,000 of a gross rounded half up to steps of the currency, in fractions.
+func exactFee(gross int64, currency string, points int) int64 {
+	step := money.Step(currency)
+	x := new(big.Rat).Mul(big.NewRat(gross, step), big.NewRat(int64(points), 10_000))
 	x.Add(x, big.NewRat(1, 2))
-	return new(big.Int).Div(x.Num(), x.Denom()).Int64()
+	return min(gross, step*new(big.Int).Div(x.Num(), x.Denom()).Int64())
 }
 
-// part is some of rest: all of it, one minor unit, or anything between.
-func part(r *rand.Rand, rest int64) int64 {
+// part is some of rest in whole steps: all of it, one step, or anything between.
+func part(r *rand.Rand, rest, step int64) int64 {
 	switch r.IntN(4) {
 	case 0:
 		return rest
 	case 1:
-		return 1
+		return step
 	}
-	return 1 + r.Int64N(rest)
+	return step * (1 + r.Int64N(rest/step))
 }
 
 // TestAMillionDealsLoseNoMinorUnit takes payments apart in every way that there is: partial releases and refunds in any number, then perhaps a
@@ -40,7 +41,7 @@ func TestAMillionDealsLoseNoMinorUnit(t *testing.T) {
 	for range soak.N(20_000, 1_000_000) {
 		currency := []string{"JPY", "USD", "KWD"}[r.IntN(3)]
 		h := holding{PaymentID: uuid.New(), BookingID: uuid.New(), ClientID: uuid.New(), WorkerID: uuid.New(), Currency: currency,
-			Amount: 1 + r.Int64N(1<<(1+r.IntN(45))), FeeRule: r.IntN(10_001)}
+			Amount: money.Step(currency) * (1 + r.Int64N(1<<(1+r.IntN(45)))), FeeRule: r.IntN(10_001)}
 		if r.IntN(2) == 0 {
 			h.FeeRule = 1000
 		}
@@ -75,12 +76,12 @@ func TestAMillionDealsLoseNoMinorUnit(t *testing.T) {
 			apply(p)
 		}
 		exact := func() {
-			fee, rest := exactFee(released, h.FeeRule), h.Amount-released-refunded
+			fee, rest := exactFee(released, currency, h.FeeRule), h.Amount-released-refunded
 			worker, platform, client, held := has[walletOf(h.WorkerID)], has[fees], has[refundsPayable], has[escrowOf(h.BookingID)]
 			if worker+platform+client+held != h.Amount || worker != released-fee || platform != fee || client != refunded || held != rest || worker < 0 || held < 0 {
 				t.Fatalf("%+v: the worker has %d, the platform %d, the client %d, escrow %d; released %d, refunded %d, fee %d", h, worker, platform, client, held, released, refunded, fee)
 			}
-			if want := rest - (exactFee(released+rest, h.FeeRule) - fee); h.expected() != want || want < 0 {
+			if want := rest - (exactFee(released+rest, currency, h.FeeRule) - fee); h.expected() != want || want < 0 {
 				t.Fatalf("%+v expects %d, want %d", h, h.expected(), want)
 			}
 		}
@@ -89,9 +90,9 @@ func TestAMillionDealsLoseNoMinorUnit(t *testing.T) {
 				break
 			}
 			if r.IntN(3) == 0 {
-				refund(part(r, h.remaining()))
+				refund(part(r, h.remaining(), money.Step(currency)))
 			} else {
-				release(part(r, h.remaining()))
+				release(part(r, h.remaining(), money.Step(currency)))
 			}
 			exact()
 		}
