@@ -78,7 +78,7 @@ func startPlatform(t *testing.T, c clock.Clock) *platform {
 func overlay(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "limits.yml")
 	text := "plugins:\n  - {name: rate-limiting, config: {minute: 1000000000}}\n"
-	for _, route := range []string{"auth-login", "auth-register", "auth-reset"} {
+	for _, route := range []string{"auth-login", "auth-register", "auth-reset", "auth-oauth"} {
 		text += "  - {name: rate-limiting, route: " + route + ", config: {minute: 1000000000}}\n"
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

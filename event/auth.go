@@ -99,3 +99,19 @@ type LinkIssued struct {
 }
 
 func (LinkIssued) Type() string { return "link.issued" }
+
+// UserIdentityAdded says that the user can sign in with an account at a provider from now on.
+type UserIdentityAdded struct {
+	UserID   uuid.UUID `json:"userId"`
+	Provider string    `json:"provider"` // google or github
+}
+
+func (UserIdentityAdded) Type() string { return "user.identity_added" }
+
+// UserIdentityRemoved says that the user no longer signs in with that provider.
+type UserIdentityRemoved struct {
+	UserID   uuid.UUID `json:"userId"`
+	Provider string    `json:"provider"` // google or github
+}
+
+func (UserIdentityRemoved) Type() string { return "user.identity_removed" }

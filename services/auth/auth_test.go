@@ -47,7 +47,7 @@ func startAlone(t *testing.T, change ...func(*auth.Config)) *world {
 	w.db = pgtest.Open(t, url, "tulifo_auth")
 	cfg := auth.Config{
 		PublicURL: "http://tulifo.test", RefreshSecret: strings.Repeat("test-refresh-", 3), BcryptCost: 4,
-		HashQueue: 64, DeviceFailures: 5, OthersFailures: 10, IPFailures: 30,
+		HashQueue: 64, DeviceFailures: 5, OthersFailures: 10, IPFailures: 30, ProviderTimeout: 5 * time.Second,
 		Now: func() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) },
 	}
 	for _, c := range change {
@@ -552,7 +552,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 19 {
-		t.Errorf("%d operations, want 19", n)
+	if n != 25 {
+		t.Errorf("%d operations, want 25", n)
 	}
 }

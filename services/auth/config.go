@@ -2,7 +2,9 @@ package auth
 
 import (
 	"errors"
+	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -15,6 +17,16 @@ type Config struct {
 	DeviceFailures int    `env:"AUTH_DEVICE_FAILURES" envDefault:"5"`  // wrong passwords in 15 minutes of a known device on an account
 	OthersFailures int    `env:"AUTH_OTHERS_FAILURES" envDefault:"10"` // of all unknown devices of an account together
 	IPFailures     int    `env:"AUTH_IP_FAILURES" envDefault:"30"`     // of an address, on any account
+
+	GoogleID     string `env:"GOOGLE_CLIENT_ID"`                                       // none: nobody signs in with Google
+	GoogleSecret string `env:"GOOGLE_CLIENT_SECRET"`                                   // of that client
+	GoogleIssuer string `env:"GOOGLE_ISSUER" envDefault:"https://accounts.google.com"` // any provider of OpenID Connect
+	GithubID     string `env:"GITHUB_CLIENT_ID"`                                       // none: nobody signs in with GitHub
+	GithubSecret string `env:"GITHUB_CLIENT_SECRET"`                                   // of that client
+	GithubURL    string `env:"GITHUB_URL" envDefault:"https://github.com"`             // an enterprise has its own
+	GithubAPIURL string `env:"GITHUB_API_URL" envDefault:"https://api.github.com"`     // and its own API
+
+	ProviderTimeout time.Duration `env:"AUTH_PROVIDER_TIMEOUT" envDefault:"8s"` // all that a provider is asked in one sign-in
 
 	Now func() time.Time `env:"-"` // system time of sessions, links and limits; time.Now when nil
 }
@@ -31,6 +43,26 @@ func (c Config) Validate() error {
 		return errors.New("AUTH_BCRYPT_COST must be from 4 to 16")
 	case min(c.HashQueue, c.DeviceFailures, c.OthersFailures, c.IPFailures) < 1:
 		return errors.New("AUTH_HASH_QUEUE, AUTH_DEVICE_FAILURES, AUTH_OTHERS_FAILURES and AUTH_IP_FAILURES must be at least 1")
+	case c.ProviderTimeout <= 0 || c.ProviderTimeout > 9*time.Second:
+		return errors.New("AUTH_PROVIDER_TIMEOUT must be from 1ms to 9s")
+	case (c.GoogleID == "") != (c.GoogleSecret == ""):
+		return errors.New("GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET go together")
+	case (c.GithubID == "") != (c.GithubSecret == ""):
+		return errors.New("GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET go together")
+	case c.GoogleID != "" && !trusted(c.GoogleIssuer):
+		return errors.New("GOOGLE_ISSUER must be an https address, as the provider itself writes it")
+	case c.GithubID != "" && !(trusted(c.GithubURL) && trusted(c.GithubAPIURL)):
+		return errors.New("GITHUB_URL and GITHUB_API_URL must be https addresses without a slash at the end")
 	}
 	return nil
+}
+
+// trusted says whether nobody on the way can change what comes from the address: it is https, or on this machine.
+func trusted(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.RawQuery != "" || u.User != nil || strings.HasSuffix(address, "/") {
+		return false
+	}
+	ip, _ := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (ip.IsLoopback() || u.Hostname() == "localhost")
 }

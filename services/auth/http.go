@@ -29,6 +29,8 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/auth/password", s.changePassword, api.Anyone, api.Of(api.Self), api.Secret, api.Summary("Change the password; all other sign-ins end"))
 	api.Post(r, "/api/auth/email", s.changeEmail, api.Anyone, api.Of(api.Self), api.Summary("Move the account to another address"))
 
+	s.identityRoutes(r)
+
 	api.Get(r, "/api/auth/users/{id}", s.user, api.For(token.Service), api.Summary("An account, for other services"))
 	api.Post(r, "/api/auth/users/{id}/suspend", s.suspend, api.ForService("user"), api.Summary("Suspend a user"))
 	api.Post(r, "/api/auth/users/{id}/reinstate", s.reinstate, api.ForService("user"), api.Summary("End a suspension"))

@@ -43,18 +43,19 @@ func Migration() postgres.Migration {
 
 // Service is auth-service. Its methods may be called from many goroutines.
 type Service struct {
-	db      *postgres.DB
-	clock   clock.Clock
-	keys    *token.Keys
-	revoked *token.Revocations
-	cfg     Config
-	hashes  *hasher
-	secrets secrets
-	logins  *prometheus.CounterVec
+	db        *postgres.DB
+	clock     clock.Clock
+	keys      *token.Keys
+	revoked   *token.Revocations
+	cfg       Config
+	hashes    *hasher
+	secrets   secrets
+	providers map[string]provider
+	logins    *prometheus.CounterVec
 }
 
 // secrets are keys for one purpose each, derived from JWT_REFRESH_SECRET.
-type secrets struct{ child, seal, link, device []byte }
+type secrets struct{ child, seal, link, device, flow []byte }
 
 // New is the service on its schema. The configuration must be valid; revoked is the deny list of this process.
 func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revocations, cfg Config) *Service {
@@ -64,8 +65,9 @@ func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revoca
 	}
 	secret := []byte(cfg.RefreshSecret)
 	return &Service{
-		db: db, clock: c, keys: keys, revoked: revoked, cfg: cfg, hashes: newHasher(cfg.BcryptCost, cfg.HashQueue),
-		secrets: secrets{child: secret, seal: derive(secret, "refresh token"), link: derive(secret, "link"), device: derive(secret, "device")},
+		providers: providers(cfg),
+		db:        db, clock: c, keys: keys, revoked: revoked, cfg: cfg, hashes: newHasher(cfg.BcryptCost, cfg.HashQueue),
+		secrets: secrets{child: secret, seal: derive(secret, "refresh token"), link: derive(secret, "link"), device: derive(secret, "device"), flow: derive(secret, "sign-in with a provider")},
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tulifo_auth_logins_total", Help: "Attempts to sign in, by outcome.",
 		}, []string{"outcome"}),

@@ -143,6 +143,7 @@ func sweep(ctx context.Context, db *postgres.DB, now time.Time) error {
 		tx.Later(`DELETE FROM links WHERE expires_at < $1`, month)
 		tx.Later(`DELETE FROM revoked_sessions WHERE until < $1`, now)
 		tx.Later(`DELETE FROM attempts WHERE until < $1`, now)
+		tx.Later(`DELETE FROM oauth_states WHERE until < $1`, now)
 		return nil
 	})
 }

@@ -61,6 +61,8 @@ func table() map[string]rule {
 			return []to{{user: e.UserID, as: user, inApp: true, email: true, address: e.Previous}}
 		}),
 		on(Account, security, func(e event.UserPasswordChanged) []to { return []to{told(e.UserID, user)} }),
+		on(Account, security, func(e event.UserIdentityAdded) []to { return []to{told(e.UserID, user)} }),
+		on(Account, security, func(e event.UserIdentityRemoved) []to { return []to{told(e.UserID, user)} }),
 		on(Account, myDevices, func(e event.SessionStolen) []to { return []to{told(e.UserID, user)} }),
 		on(Account, home, func(e event.UserSuspended) []to { return []to{written(e.UserID, user)} }),
 		on(Account, home, func(e event.UserReinstated) []to { return []to{written(e.UserID, user)} }),

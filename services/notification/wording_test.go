@@ -87,6 +87,7 @@ var samples = []outbox.Event{
 	event.UserCreated{UserID: ann, Email: "ann@example.com", Name: "Ann", LinkID: uuid.New()},
 	event.LinkIssued{UserID: ann, Purpose: "verify", ExpiresAt: monday}, event.LinkIssued{UserID: ann, Purpose: "reset", ExpiresAt: monday}, event.LinkIssued{UserID: ann, Purpose: "email", ExpiresAt: monday},
 	event.UserEmailChanged{UserID: ann, Email: "new@example.com", Previous: "old@example.com"}, event.UserPasswordChanged{UserID: ann},
+	event.UserIdentityAdded{UserID: ann, Provider: "google"}, event.UserIdentityRemoved{UserID: ann, Provider: "github"},
 	event.SessionStolen{UserID: ann}, event.UserSuspended{UserID: ann, Reason: "spam"}, event.UserReinstated{UserID: ann},
 	event.BookingCreated{Booking: gig, ExpiresAt: monday}, event.BookingConfirmed{Booking: gig, PayBy: monday},
 	event.BookingCancelled{Booking: gig, Cause: "client", Shares: shares}, event.BookingCancelled{Booking: gig, Cause: "worker", Reason: "ill", Shares: shares},

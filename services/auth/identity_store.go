@@ -1,0 +1,76 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tulifo/platform/errs"
+	"tulifo/platform/postgres"
+)
+
+// useState remembers a state until it is no longer good by itself, and answers whether nobody had used it.
+func useState(ctx context.Context, db postgres.Querier, hash []byte, until time.Time) (first bool, err error) {
+	tag, err := db.Exec(ctx, `INSERT INTO oauth_states (state_hash, until) VALUES ($1, $2) ON CONFLICT DO NOTHING`, hash, until)
+	return tag.RowsAffected() == 1, err
+}
+
+// useIdentity is the account that signs in with an identity, which is locked until the transaction ends. NotFound: there is no such identity.
+func useIdentity(ctx context.Context, tx postgres.Tx, provider, subject string, now time.Time) (Account, error) {
+	return postgres.One[Account](ctx, tx, `
+		UPDATE identities i SET last_used_at = $3 FROM users u
+		WHERE i.provider = $1 AND i.subject = $2 AND u.id = i.user_id
+		RETURNING u.id, u.email, u.name, u.role, u.email_verified, u.created_at, u.status`, provider, subject, now)
+}
+
+// accountByEmail is the account with the address, locked. NotFound: there is none.
+func accountByEmail(ctx context.Context, tx postgres.Tx, email string) (Account, error) {
+	return postgres.One[Account](ctx, tx, `SELECT `+userColumns+` FROM users WHERE lower(email) = lower($1) FOR UPDATE`, email)
+}
+
+func lockUser(ctx context.Context, tx postgres.Tx, id uuid.UUID) (Account, error) {
+	return postgres.One[Account](ctx, tx, `SELECT `+userColumns+` FROM users WHERE id = $1 FOR UPDATE`, id)
+}
+
+// clearUnverified takes the password of an account whose address was never verified, and has it verified. Conflict: it was meanwhile.
+func clearUnverified(ctx context.Context, tx postgres.Tx, id uuid.UUID, email string, at time.Time) error {
+	tag, err := tx.Exec(ctx, `UPDATE users SET password_hash = '', email_verified = true, updated_at = $3 WHERE id = $1 AND email = $2 AND NOT email_verified`, id, email, at)
+	if err == nil && tag.RowsAffected() == 0 {
+		return changed
+	}
+	return err
+}
+
+// dropWaysIn deletes, with COMMIT, every way to sign in to an account but its password.
+func dropWaysIn(tx postgres.Tx, user uuid.UUID) {
+	tx.Later(`DELETE FROM identities WHERE user_id = $1`, user)
+}
+
+// insertIdentity stores, with COMMIT, that the user signs in with a provider. identities_pkey is violated when somebody does with that account there,
+// identities_user when he does with another.
+func insertIdentity(tx postgres.Tx, provider string, who person, user uuid.UUID, now time.Time) {
+	tx.Later(`INSERT INTO identities (provider, subject, user_id, email, created_at, last_used_at) VALUES ($1, $2, $3, $4, $5, $5)`,
+		provider, who.Subject, user, cut(who.Email, 320), now)
+}
+
+func identityOwner(ctx context.Context, tx postgres.Tx, provider, subject string) (uuid.UUID, error) {
+	return postgres.One[uuid.UUID](ctx, tx, `SELECT user_id FROM identities WHERE provider = $1 AND subject = $2`, provider, subject)
+}
+
+func identities(ctx context.Context, db postgres.Querier, user uuid.UUID) ([]Identity, error) {
+	return postgres.All[Identity](ctx, db, `SELECT provider, email, created_at, last_used_at FROM identities WHERE user_id = $1 ORDER BY provider`, user)
+}
+
+// deleteIdentity answers how many ways to sign in are left. NotFound: the user does not sign in with the provider.
+func deleteIdentity(ctx context.Context, tx postgres.Tx, user uuid.UUID, provider string) (left int64, err error) {
+	tag, err := tx.Exec(ctx, `DELETE FROM identities WHERE user_id = $1 AND provider = $2`, user, provider)
+	if err != nil {
+		return 0, err
+	}
+	if tag.RowsAffected() == 0 {
+		return 0, errs.New(errs.NotFound, "You do not sign in with this provider.")
+	}
+	return postgres.One[int64](ctx, tx, `
+		SELECT (SELECT count(*) FROM identities WHERE user_id = $1) + (SELECT count(*) FROM users WHERE id = $1 AND password_hash <> '')`, user)
+}
