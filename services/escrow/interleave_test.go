@@ -3,11 +3,11 @@ package escrow_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -20,6 +20,7 @@ import (
 	"tulifo/platform/postgres/pgtest"
 	"tulifo/platform/postgres/pgtest/interleave"
 	"tulifo/platform/soak"
+	"tulifo/platform/token"
 	"tulifo/services/escrow"
 )
 
@@ -47,8 +48,12 @@ func (w *world) process(url string) *process {
 	w.t.Helper()
 	db := pgtest.Open(w.t, url, schema)
 	p := &process{service: escrow.New(db, w.clock, peer.New("escrow", w.Keys, w.near.handlers(w.t), nil))}
-	p.Server = apitest.New(w.t, apitest.Options{Service: "escrow", Register: p.service.Routes, DB: db, Keys: w.Keys})
-	in := outbox.NewInbox(db, "escrow", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	log := slog.New(slog.DiscardHandler)
+	// News of sessions, of which there are none, keep coming however long a soak goes on.
+	news := token.NewRevocations()
+	go news.Follow(w.t.Context(), log, func(context.Context, time.Time) ([]token.Revoked, error) { return nil, nil })
+	p.Server = apitest.New(w.t, apitest.Options{Service: "escrow", Register: p.service.Routes, DB: db, Keys: w.Keys, Revocations: news})
+	in := outbox.NewInbox(db, "escrow", log)
 	p.service.Subscribe(in)
 	b := &straight{got: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
