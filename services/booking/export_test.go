@@ -69,3 +69,12 @@ func (c *calendar) Listed(within Span, length int, now time.Time) []time.Time {
 func InstantOn(loc *time.Location, d Date, minute int) (time.Time, bool) {
 	return instant(loc, d.at(minute))
 }
+
+// BusyTimes are the times at which a calendar of somebody else's says busy, as start and end.
+func BusyTimes(body []byte, loc *time.Location, within Span, skip func(string) bool) ([]Span, error) {
+	f, err := readICS(body, within.End)
+	if err != nil {
+		return nil, err
+	}
+	return f.busy(loc, within, skip)
+}
