@@ -13,6 +13,7 @@ import (
 
 	"tulifo/platform/blob"
 	"tulifo/platform/clock"
+	"tulifo/platform/fetch"
 	"tulifo/platform/kv"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -76,7 +77,11 @@ var services = []entry{
 	}},
 	{"booking", 3007, false, booking.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[booking.Config](p.Config)
-		return booking.New(p.db, p.clock, p.peers, c), err
+		if err != nil {
+			return nil, err
+		}
+		web, err := fetch.New(fetch.Options{Allow: c.FetchAllow})
+		return booking.New(p.db, p.clock, p.peers, web, c), err
 	}},
 	{"escrow", 3012, true, escrow.Migration, func(_ context.Context, p parts) (Service, error) {
 		return escrow.New(p.db, p.clock, p.peers), nil

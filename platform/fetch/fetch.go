@@ -69,6 +69,9 @@ func New(o Options) (*Client, error) {
 		c.resolver = net.DefaultResolver
 	}
 	for _, text := range o.Allow {
+		if strings.TrimSpace(text) == "" {
+			continue
+		}
 		a, err := readAllowed(text)
 		if err != nil {
 			return nil, err

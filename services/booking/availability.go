@@ -13,6 +13,7 @@ import (
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
 	"tulifo/platform/postgres"
+	"tulifo/platform/timer"
 	"tulifo/platform/token"
 )
 
@@ -71,6 +72,12 @@ func (s *Service) SetAvailability(ctx context.Context, by token.Caller, worker u
 		}
 		if err := audit.Add(ctx, tx, audit.Entry{Actor: actor(by), Action: "availability.changed", Subject: worker}); err != nil {
 			return err
+		}
+		if rules.Zone != cal.Zone || rules.HorizonDays != cal.HorizonDays {
+			if err := readAgain(ctx, tx, worker); err != nil {
+				return err
+			}
+			tx.Committed(func() { timer.Poke("booking") })
 		}
 		if rules.Zone == cal.Zone {
 			return nil

@@ -23,6 +23,7 @@ func (s *Service) availabilityRoutes(r *api.Router) {
 	api.Post(r, "/api/availability/worker/{id}/block", s.postBlock, owner, api.Of(api.Self), api.Created, api.Once, api.Summary("Close a time, once or again and again."))
 	api.List(r, "/api/availability/worker/{id}/blocks", s.getBlocks, api.For(token.Worker, token.Admin), api.Of(api.Self, token.Admin), api.Summary("The worker's blocks, by start."))
 	api.Delete(r, "/api/availability/worker/{id}/block/{slotId}", s.deleteBlock, owner, api.Of(api.Self), api.Summary("Open a blocked time again."))
+	s.externalRoutes(r)
 }
 
 // Clock is a wall time of the form 09:00, from 00:00 to 24:00.

@@ -58,6 +58,7 @@ type calendarRow struct {
 	Overrides      []overrideRow
 	Recurring      []recurringRow
 	Held           []heldRow
+	Imported       []importedRow
 	Load           []loadRow
 	Overdue        []overdueRow
 	HeldWithWorker int
@@ -85,6 +86,11 @@ type (
 		Before  int       `json:"before"`
 		After   int       `json:"after"`
 		Reason  string    `json:"reason"`
+	}
+	importedRow struct {
+		From     int64  `json:"from"` // microseconds since 1970
+		To       int64  `json:"to"`
+		Calendar string `json:"calendar"`
 	}
 	loadRow struct {
 		Period   string `json:"period"`
@@ -116,6 +122,8 @@ const calendarSQL = `
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('from', (extract(epoch FROM lower(t.held)) * 1000000)::bigint, 'to', (extract(epoch FROM upper(t.held)) * 1000000)::bigint,
 				'booking', t.booking_id, 'before', coalesce(k.buffer_before, 0), 'after', coalesce(k.buffer_after, 0), 'reason', coalesce(k.title, b.reason, ''))), '[]')
 			FROM busy t LEFT JOIN blocks b ON b.id = t.block_id LEFT JOIN bookings k ON k.id = t.booking_id WHERE t.worker_id = $1 AND t.live AND t.held && tstzrange($3, $4)) AS held,
+		(SELECT coalesce(jsonb_agg(jsonb_build_object('from', (extract(epoch FROM i.starts_at) * 1000000)::bigint, 'to', (extract(epoch FROM i.ends_at) * 1000000)::bigint, 'calendar', x.name)), '[]')
+			FROM imported_busy i JOIN external_calendars x ON x.id = i.calendar_id WHERE i.worker_id = $1 AND i.ends_at > $3 AND i.starts_at < $4) AS imported,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('period', l.period, 'start', l.start, 'bookings', l.bookings, 'minutes', l.minutes)), '[]')
 			FROM load l WHERE l.worker_id = $1 AND l.start BETWEEN $5 AND $6) AS load,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'client', k.client_id, 'day', k.load_day, 'minutes', k.duration_minutes)), '[]')
@@ -167,7 +175,10 @@ func queryCalendar(ctx context.Context, q postgres.Querier, worker, client uuid.
 		c.recurring = append(c.recurring, Recurring{From: b.From, Until: b.Until, Days: b.Days, Window: Window{b.Start, b.End}, Reason: b.Reason})
 	}
 	for _, h := range r.Held {
-		c.held = append(c.held, held{span{time.UnixMicro(h.From).UTC(), time.UnixMicro(h.To).UTC()}, h.Booking, h.Before, h.After, h.Reason})
+		c.held = append(c.held, held{span{time.UnixMicro(h.From).UTC(), time.UnixMicro(h.To).UTC()}, h.Booking, h.Before, h.After, h.Reason, ""})
+	}
+	for _, i := range r.Imported {
+		c.held = append(c.held, held{span: span{time.UnixMicro(i.From).UTC(), time.UnixMicro(i.To).UTC()}, calendar: i.Calendar})
 	}
 	c.load = map[period]load{}
 	for _, l := range r.Load {

@@ -25,7 +25,7 @@ func BenchmarkBook(b *testing.B) {
 			db := pgtest.Open(b, pgtest.Database(b, booking.Migration(), outbox.Migration(schema), api.Migration(schema), audit.Migration(schema)), schema)
 			keys := apitest.Keys(b)
 			now := at(b, "2026-03-02T07:00:00Z")
-			service := booking.New(db, clock.NewVirtual(now), peer.New("booking", keys, nil, nil), booking.DefaultConfig())
+			service := booking.New(db, clock.NewVirtual(now), peer.New("booking", keys, nil, nil), nil, booking.DefaultConfig())
 			s := apitest.New(b, apitest.Options{Service: "booking", Register: service.Routes, DB: db, Keys: keys})
 			ids := make([]uuid.UUID, workers)
 			for i := range ids {

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"time"
 
+	"tulifo/platform/fetch"
 	"tulifo/platform/money"
 )
 
 // Config is what an operator may set.
 type Config struct {
 	PublicURL string `env:"PUBLIC_URL"` // the only source of hosts in calendar addresses
+
+	FetchAllow []string `env:"FETCH_ALLOW" envSeparator:","` // addresses and networks that are not public and may be read all the same; none unless named
 
 	// What a client pays who cancels: nothing until FreeUntil before the start, then LateShare, from the start on StartedShare, in basis points.
 	FreeUntil    time.Duration `env:"BOOKING_CANCEL_FREE_UNTIL" envDefault:"24h"`
@@ -41,7 +44,8 @@ func (c Config) Validate() error {
 	if c.LateShare < 0 || c.LateShare > c.StartedShare || c.StartedShare > 10_000 {
 		return errors.New("BOOKING_CANCEL_LATE_SHARE and BOOKING_CANCEL_STARTED_SHARE are basis points, 0 to 10000, and the first is not above the second")
 	}
-	return nil
+	_, err := fetch.New(fetch.Options{Allow: c.FetchAllow})
+	return err
 }
 
 // fee is what of amount goes to the worker when the client cancels at now a booking that was once to start at start.

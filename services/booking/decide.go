@@ -60,6 +60,7 @@ type held struct {
 	booking       uuid.UUID // zero for a block
 	before, after int       // the part of span that is buffers, in minutes
 	reason        string    // of a block; a booking's title
+	calendar      string    // the name of the worker's other calendar that says so
 }
 
 // load is what a day or a week has already.

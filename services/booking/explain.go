@@ -112,6 +112,8 @@ func (h held) what() string {
 	switch {
 	case h.booking != uuid.Nil:
 		return fmt.Sprintf("The booking %q", h.reason)
+	case h.calendar != "":
+		return fmt.Sprintf("An event of your calendar %q", h.calendar)
 	case h.reason != "":
 		return h.reason
 	}
@@ -119,8 +121,11 @@ func (h held) what() string {
 }
 
 func (h held) mend() string {
-	if h.booking != uuid.Nil {
+	switch {
+	case h.booking != uuid.Nil:
 		return "Move or cancel the booking"
+	case h.calendar != "":
+		return "Move the event in that calendar"
 	}
 	return "Remove the block"
 }

@@ -72,7 +72,7 @@ func calendarFile(name string, bookings []Booking) api.File {
 	cal.SetMethod(ical.MethodPublish)
 	cal.SetXWRCalName("Tulifo")
 	for _, b := range bookings {
-		e := cal.AddEvent(b.ID.String() + "@tulifo")
+		e := cal.AddEvent(b.ID.String() + uidSuffix)
 		e.SetDtStampTime(b.UpdatedAt)
 		e.SetCreatedTime(b.CreatedAt)
 		e.SetModifiedAt(b.UpdatedAt)
@@ -89,6 +89,15 @@ func calendarFile(name string, bookings []Booking) api.File {
 		}
 	}
 	return api.File{ContentType: "text/calendar; charset=utf-8", Name: name, Body: []byte(cal.Serialize(ical.WithNewLineWindows))}
+}
+
+const uidSuffix = "@tulifo"
+
+// bookingOf is the booking whose event has that uid in our calendars.
+func bookingOf(uid string) (uuid.UUID, bool) {
+	name, ours := strings.CutSuffix(uid, uidSuffix)
+	id, err := uuid.Parse(name)
+	return id, ours && err == nil
 }
 
 func eventStatus(s Status) ical.ObjectStatus {

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tulifo/platform/clock"
+	"tulifo/platform/fetch"
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -39,19 +40,20 @@ type Service struct {
 	db     *postgres.DB
 	clock  clock.Clock
 	peers  *peer.Directory
+	web    *fetch.Client
 	config Config
 	moved  *prometheus.CounterVec
 }
 
-// New is the service on its database and business clock; peers are auth, user and payment.
-func New(db *postgres.DB, c clock.Clock, peers *peer.Directory, config Config) *Service {
+// New is the service on its database and business clock; peers are auth, user and payment, web reads the calendars that workers name.
+func New(db *postgres.DB, c clock.Clock, peers *peer.Directory, web *fetch.Client, config Config) *Service {
 	moved := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tulifo_bookings_total", Help: "Bookings that have come into a status, by this process.",
 	}, []string{"status"})
 	for _, st := range statuses {
 		moved.WithLabelValues(string(st)) // shown as 0 until there is one
 	}
-	return &Service{db: db, clock: c, peers: peers, config: config, moved: moved}
+	return &Service{db: db, clock: c, peers: peers, web: web, config: config, moved: moved}
 }
 
 // Subscribe names what the service listens to.

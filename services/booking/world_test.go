@@ -20,6 +20,7 @@ import (
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
+	"tulifo/platform/fetch"
 	"tulifo/platform/money"
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
@@ -140,7 +141,11 @@ func start(t *testing.T) *world {
 	keys := apitest.Keys(t)
 	w.config = booking.DefaultConfig()
 	w.config.PublicURL = "https://tulifo.test"
-	w.service = booking.New(w.db, w.clock, peer.New("booking", keys, w.near.handlers(t), nil), w.config)
+	web, err := fetch.New(fetch.Options{Allow: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.service = booking.New(w.db, w.clock, peer.New("booking", keys, w.near.handlers(t), nil), web, w.config)
 	w.Server = apitest.New(t, apitest.Options{Service: "booking", Register: w.service.Routes, DB: w.db, Keys: keys})
 	w.asWorker, w.asClient, w.asAdmin = w.Token("worker", w.worker), w.Token("client", w.client), w.Token("admin", uuid.New())
 	w.stranger, w.otherWorker = w.Token("client", uuid.New()), w.Token("worker", uuid.New())
