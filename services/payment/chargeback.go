@@ -101,6 +101,9 @@ func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, 
 	}
 	p.Status = p.settled()
 	s.save(tx, p)
+	// A refund that the rail refuses while the charge is disputed finds what it needs now.
+	tx.Later(`UPDATE refunds SET next_try_at = $2 WHERE payment_id = $1 AND status = 'pending' AND next_try_at > $2`, p.ID, time.Now().UTC())
+	poke(tx)
 	return nil
 }
 

@@ -150,6 +150,13 @@ func planRefund(h holding, move uuid.UUID, amount, owed int64, at time.Time) (p 
 	return p, h, amount - paid, nil
 }
 
+// planRefundOffset has paid of a refund, of which rail was to be sent, pay the client's debt instead.
+func planRefundOffset(h holding, move uuid.UUID, rail, paid int64, at time.Time) posting {
+	p := h.posting(fmt.Sprint("refund_offset:", move, ":", rail), kindRefund, at)
+	p.move(paid, h.Currency, refundsPayable, debtOf(h.ClientID))
+	return p
+}
+
 // planRefunded books that the rail has sent a refund.
 func planRefunded(h holding, move uuid.UUID, rail int64, at time.Time) posting {
 	p := h.posting(fmt.Sprint("refund:", move), kindRefunded, at)

@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,9 @@ func (s *Service) retryRefund(ctx context.Context, f refund, now time.Time) erro
 		return s.reviewRefund(ctx, f, "the payment has no PaymentIntent")
 	}
 	r, err := s.rail.refund(ctx, f, *p.IntentID, now)
+	if code, _ := refused(err); code == string(stripe.ErrorCodeChargeDisputed) {
+		return s.offsetRefund(ctx, f.ID, err)
+	}
 	if _, no := refused(err); no || errors.Is(err, errUndecided) {
 		return s.reviewRefund(ctx, f, err.Error())
 	}
@@ -93,6 +97,42 @@ func (s *Service) followRefund(ctx context.Context, id uuid.UUID, r *stripe.Refu
 		again := time.Now().UTC().Add(asksAgain)
 		s.saveRefund(tx, f, refundSent, r.ID, &again, "")
 		return nil
+	})
+}
+
+// offsetRefund has a refund that a chargeback has overtaken pay what the client owes because of it, who has the money from his bank. refusal is
+// the answer while nothing is known of the chargeback here; what the bank did not take waits until the rail sends it.
+func (s *Service) offsetRefund(ctx context.Context, id uuid.UUID, refusal error) error {
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		p, f, err := lockRefund(ctx, tx, id)
+		if err != nil || f.Status != refundPending || f.RailID != nil {
+			return err
+		}
+		paid := min(p.ClientOwes, f.RailAmount)
+		if paid == 0 {
+			over, err := postgres.One[bool](ctx, tx, `SELECT count(*) FILTER (WHERE status = 'lost') > 0 AND count(*) FILTER (WHERE status = 'open') = 0 FROM chargebacks WHERE payment_id = $1`, p.ID)
+			if err != nil || !over {
+				return cmp.Or(err, refusal)
+			}
+			s.saveRefund(tx, f, refundReview, "", nil, refusal.Error())
+			return audit.Add(ctx, tx, audit.Entry{Actor: "service:payment", Action: "refund.needs_review", Subject: f.ID, Detail: map[string]string{"why": refusal.Error()}})
+		}
+		at := s.clock.Now()
+		post(tx, planRefundOffset(p.holding(), f.ID, f.RailAmount, paid, at))
+		p.ClientOwes -= paid
+		p.RefundDone += paid
+		p.Status = p.settled()
+		s.save(tx, p)
+		f.RailAmount -= paid
+		tx.Later(`UPDATE refunds SET rail_amount = $2 WHERE id = $1`, f.ID, f.RailAmount)
+		if f.RailAmount > 0 {
+			again := time.Now().UTC().Add(asksAgain)
+			s.saveRefund(tx, f, refundPending, "", &again, "")
+			return nil
+		}
+		f.SettledAt = &at
+		s.saveRefund(tx, f, refundSucceeded, "", nil, "")
+		return outbox.Add(ctx, tx, p.BookingID, event.PaymentRefunded{Payment: p.event(), RefundID: f.ID, Refund: f.total()})
 	})
 }
 

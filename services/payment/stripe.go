@@ -234,7 +234,7 @@ func (r *rail) refund(ctx context.Context, f refund, intent string, now time.Tim
 		}
 	}
 	return answered(r.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
-		Params:        keyed(fmt.Sprint("refund:", f.ID)),
+		Params:        keyed(fmt.Sprint("refund:", f.ID, ":", f.RailAmount)), // what is to be sent may have become less
 		PaymentIntent: stripe.String(intent),
 		Amount:        stripe.Int64(inRailUnits(f.sent())),
 		Metadata:      metadata(f.ID.String()),
