@@ -42,6 +42,39 @@ type UserPasswordChanged struct {
 
 func (UserPasswordChanged) Type() string { return "user.password_changed" }
 
+// UserFactorAdded says that the user can sign in with another second factor from now on.
+type UserFactorAdded struct {
+	UserID uuid.UUID `json:"userId"`
+	Factor string    `json:"factor"` // totp or passkey
+	Name   string    `json:"name"`   // of a passkey
+}
+
+func (UserFactorAdded) Type() string { return "user.factor_added" }
+
+// UserFactorRemoved says that a second factor is no longer good.
+type UserFactorRemoved struct {
+	UserID uuid.UUID `json:"userId"`
+	Factor string    `json:"factor"` // totp or passkey
+	Name   string    `json:"name"`   // of a passkey
+}
+
+func (UserFactorRemoved) Type() string { return "user.factor_removed" }
+
+// UserRecoveryCodeUsed says that a recovery code stood in for the second factor.
+type UserRecoveryCodeUsed struct {
+	UserID uuid.UUID `json:"userId"`
+	Left   int       `json:"left"` // how many codes are left
+}
+
+func (UserRecoveryCodeUsed) Type() string { return "user.recovery_code_used" }
+
+// UserRecoveryCodesRenewed says that there are new recovery codes, and that those from before are no longer good.
+type UserRecoveryCodesRenewed struct {
+	UserID uuid.UUID `json:"userId"`
+}
+
+func (UserRecoveryCodesRenewed) Type() string { return "user.recovery_codes_renewed" }
+
 // UserRoleChanged says that the user has another role.
 type UserRoleChanged struct {
 	UserID uuid.UUID `json:"userId"`

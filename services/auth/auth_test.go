@@ -552,7 +552,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 25 {
-		t.Errorf("%d operations, want 25", n)
+	if n < 25 {
+		t.Errorf("%d operations, want 25 and more", n)
 	}
 }

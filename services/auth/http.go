@@ -27,7 +27,9 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/auth/verify-email", s.ask(verify), api.Public, api.Summary("Mail the link that verifies an address once more"))
 	api.Post(r, "/api/auth/forgot-password", s.ask(reset), api.Public, api.Summary("Mail a link to set a new password"))
 	api.Post(r, "/api/auth/password", s.changePassword, api.Anyone, api.Of(api.Self), api.Secret, api.Summary("Change the password; all other sign-ins end"))
-	api.Post(r, "/api/auth/email", s.changeEmail, api.Anyone, api.Of(api.Self), api.Summary("Move the account to another address"))
+	api.Post(r, "/api/auth/email", s.changeEmail, api.Anyone, api.Of(api.Self), api.StepUp, api.Summary("Move the account to another address"))
+
+	s.totpRoutes(r)
 
 	s.identityRoutes(r)
 
@@ -68,11 +70,12 @@ type loginIn struct {
 	Body struct {
 		Email    string `json:"email" maxLength:"320"`
 		Password string `json:"password" maxLength:"1024"`
+		TOTP     string `json:"totp,omitempty" maxLength:"64" doc:"what the authenticator app shows, or a recovery code; wanted after totp_required"`
 	}
 }
 
 func (s *Service) login(ctx context.Context, in *loginIn) (Session, error) {
-	return s.Login(ctx, s.visitor(ctx, in.Browser), in.Body.Email, in.Body.Password)
+	return s.Login(ctx, s.visitor(ctx, in.Browser), in.Body.Email, in.Body.Password, in.Body.TOTP)
 }
 
 type refreshIn struct {

@@ -22,9 +22,10 @@ var (
 )
 
 // Login signs somebody in. It makes two round trips and one hash, whoever asks, and one and none when there were too many attempts before.
-// Unauthorized: address or password are wrong, and which of them is not said. Forbidden: the account is suspended. TooMany: too many
-// attempts, or too many passwords being checked.
-func (s *Service) Login(ctx context.Context, from Visitor, email, password string) (Session, error) {
+// Where an authenticator app is in force, code is one of its codes or a recovery code; it is looked at after the right password only.
+// Unauthorized: address or password are wrong, and which of them is not said; or, after the right password, a code is wanted or wrong.
+// Forbidden: the account is suspended. TooMany: too many attempts, or too many passwords being checked.
+func (s *Service) Login(ctx context.Context, from Visitor, email, password, code string) (Session, error) {
 	email, err := address("email", email)
 	if err != nil {
 		return Session{}, err
@@ -52,13 +53,38 @@ func (s *Service) Login(ctx context.Context, from Visitor, email, password strin
 	case user.Status != active:
 		s.logins.WithLabelValues("suspended").Inc()
 		return Session{}, orErr(s.note(ctx, &m, audit.Entry{Actor: user.ID.String(), Action: "login.refused", Subject: user.ID, Detail: detail("ip", from.IP.String())}), lockedUp)
+	case user.TOTPSecret != nil && code == "":
+		s.logins.WithLabelValues("totp_required").Inc()
+		s.forgiven(ctx, m)
+		return Session{}, totpRequired
 	}
 	f := s.newSession(user.ID, from)
+	var spent *spending
+	if user.TOTPSecret != nil {
+		what, ok, err := s.spendable(user, code)
+		if err != nil {
+			return Session{}, err
+		}
+		if !ok {
+			return Session{}, s.wrongSecond(ctx, from, user.ID)
+		}
+		spent = &what
+	} else if user.HasPasskey {
+		f.row.ProvedAt = nil
+	}
 	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
 		m.forgive(tx)
+		if spent != nil {
+			if _, err := s.spend(ctx, tx, user.ID, *spent, wrongAtLogin); err != nil {
+				return err
+			}
+		}
 		insertSession(tx, f.row, user.PasswordHash)
 		return audit.Add(ctx, tx, audit.Entry{Actor: user.ID.String(), Action: "login", Subject: user.ID, Detail: map[string]string{"ip": f.row.IP, "device": f.row.Device, "session": f.row.ID.String()}})
 	})
+	if errors.Is(err, wrongAtLogin) {
+		return Session{}, s.wrongSecond(ctx, from, user.ID)
+	}
 	if changedMeanwhile(err) {
 		return Session{}, wrong.Because(err)
 	}
@@ -67,6 +93,12 @@ func (s *Service) Login(ctx context.Context, from Visitor, email, password strin
 	}
 	s.logins.WithLabelValues("ok").Inc()
 	return s.open(from, user.User, f)
+}
+
+// wrongSecond is the refusal of a wrong code after the right password; it stays counted, as a wrong password does.
+func (s *Service) wrongSecond(ctx context.Context, from Visitor, user uuid.UUID) error {
+	s.logins.WithLabelValues("wrong").Inc()
+	return orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: user, Detail: map[string]string{"ip": from.IP.String(), "factor": factorTOTP}}), wrongAtLogin)
 }
 
 // note writes an audit row alone, and forgives the attempt when it was right.
@@ -88,27 +120,28 @@ func changedMeanwhile(err error) bool {
 // confirm says whether password is the caller's own. Wrong ones count as five in fifteen minutes of a known device do, by sign-in.
 // Forbidden: it is not. TooMany: too many attempts.
 func (s *Service) confirm(ctx context.Context, from Visitor, by token.Caller, password string) (credentials, error) {
-	m := meter{
-		ip: counter("login ip", network(from.IP)), ipMax: s.cfg.IPFailures, window: window,
-		account: counter("confirm", by.ID.String()+by.Session.String()), accountMax: s.cfg.DeviceFailures,
-	}
-	user, full, err := attemptByID(ctx, s.db, m, by.ID, s.now())
+	user, m, err := s.attempted(ctx, from, by)
 	if err != nil {
 		return credentials{}, err
 	}
-	if err := m.refusal(full, s.now()); err != nil {
+	if err := s.rightPassword(ctx, from, by, user, m, password); err != nil {
 		return credentials{}, err
-	}
-	right, err := s.hashes.matches(ctx, user.PasswordHash, password)
-	if err != nil {
-		s.forgiven(ctx, m)
-		return credentials{}, err
-	}
-	if !right {
-		return credentials{}, orErr(s.note(ctx, nil, audit.Entry{Action: "password.wrong", Subject: by.ID, Detail: detail("ip", from.IP.String())}), wrongCurrent)
 	}
 	s.forgiven(ctx, m)
 	return user, nil
+}
+
+// rightPassword compares the password in an attempt that is counted by m. Forbidden: it is not the user's.
+func (s *Service) rightPassword(ctx context.Context, from Visitor, by token.Caller, user credentials, m meter, password string) error {
+	right, err := s.hashes.matches(ctx, user.PasswordHash, password)
+	if err != nil {
+		s.forgiven(ctx, m)
+		return err
+	}
+	if !right {
+		return s.wrongly(ctx, from, by, "password.wrong", wrongCurrent)
+	}
+	return nil
 }
 
 // ChangePassword puts another password in place of current and ends all sign-ins; the caller gets a new one.
@@ -133,6 +166,12 @@ func (s *Service) ChangePassword(ctx context.Context, from Visitor, by token.Cal
 		return Session{}, err
 	}
 	f := s.newSession(by.ID, from)
+	if before.secondFactor() {
+		f.row.ProvedAt = nil
+		if !by.ProvedAt.IsZero() {
+			f.row.ProvedAt = &by.ProvedAt
+		}
+	}
 	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
 		if err := swapPassword(ctx, tx, by.ID, before.PasswordHash, hash, s.clock.Now()); err != nil {
 			return err

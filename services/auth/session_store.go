@@ -56,6 +56,14 @@ func rotate(ctx context.Context, db postgres.Querier, r rotation) (holder, error
 		r.Session, r.Used, r.Next, r.Now, r.ExpiresAt, r.Device, r.IP)
 }
 
+// proveSession notes that the owner of a live sign-in has proved who he is. NotFound: it has ended, or the user is suspended.
+func proveSession(ctx context.Context, tx postgres.Tx, user, session uuid.UUID, now time.Time) (holder, error) {
+	return postgres.One[holder](ctx, tx, `
+		UPDATE sessions s SET proved_at = $3 FROM users u
+		WHERE s.id = $2 AND s.user_id = $1 AND s.revoked_at IS NULL AND s.expires_at > $3 AND u.id = s.user_id AND u.status = 'active'
+		RETURNING u.id AS user_id, u.role, s.proved_at`, user, session, now)
+}
+
 // state is what stands in the way of a rotation.
 type state struct {
 	holder

@@ -25,8 +25,9 @@ const counted = `
 	SELECT ip.n AS ip_n, ip.until AS ip_until, coalesce(account.n, 0) AS account_n, coalesce(account.until, ip.until) AS account_until,
 	       coalesce(u.id, '00000000-0000-0000-0000-000000000000') AS id, coalesce(u.email, '') AS email, coalesce(u.name, '') AS name, coalesce(u.role, '') AS role,
 	       coalesce(u.email_verified, false) AS email_verified, coalesce(u.created_at, ip.until) AS created_at, coalesce(u.status, '') AS status,
-	       coalesce(u.password_hash, '') AS password_hash
-	FROM ip LEFT JOIN account ON true LEFT JOIN users u ON `
+	       coalesce(u.password_hash, '') AS password_hash, t.secret AS totp_secret, coalesce(t.last_step, 0) AS totp_step,
+	       EXISTS (SELECT FROM passkeys p WHERE p.user_id = u.id) AS has_passkey
+	FROM ip LEFT JOIN account ON true LEFT JOIN (users u LEFT JOIN totps t ON t.user_id = u.id AND t.confirmed_at IS NOT NULL) ON `
 
 // attemptByEmail counts an attempt and answers the user, whose ID is nil when nobody has the address: one round trip either way.
 func attemptByEmail(ctx context.Context, db postgres.Querier, m meter, email string, now time.Time) (credentials, tally, error) {
@@ -144,6 +145,7 @@ func sweep(ctx context.Context, db *postgres.DB, now time.Time) error {
 		tx.Later(`DELETE FROM revoked_sessions WHERE until < $1`, now)
 		tx.Later(`DELETE FROM attempts WHERE until < $1`, now)
 		tx.Later(`DELETE FROM oauth_states WHERE until < $1`, now)
+		tx.Later(`DELETE FROM challenges WHERE expires_at < $1`, now)
 		return nil
 	})
 }

@@ -40,10 +40,13 @@ type Account struct {
 	Status string `json:"status"` // active or suspended
 }
 
-// credentials are an account with its password's hash, which never leaves this package.
+// credentials are an account with what is compared with at sign-in, which never leaves this package.
 type credentials struct {
 	Account
 	PasswordHash string
+	TOTPSecret   []byte // sealed; nil: no authenticator app
+	TOTPStep     int64  // the latest that was used
+	HasPasskey   bool
 }
 
 // newUser is an account to be made.

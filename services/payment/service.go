@@ -59,9 +59,9 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/payments/webhook", s.postWebhook, api.Public, api.RawBody, api.Summary("What Stripe tells us; signed."))
 	api.Get(r, "/api/payments/wallet", s.getWallet, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("What the caller has, waits for and owes."))
 	api.List(r, "/api/payments/wallet/held", s.listHeld, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("The caller's held money, and for each booking what it waits for."))
-	api.Post(r, "/api/payments/payout-account", s.postPayoutAccount, api.For("worker"), api.Of(api.NoOne), api.Created, api.Secret, api.Deadline(30*time.Second),
+	api.Post(r, "/api/payments/payout-account", s.postPayoutAccount, api.For("worker"), api.Of(api.NoOne), api.StepUp, api.Created, api.Secret, api.Deadline(30*time.Second),
 		api.Summary("Open the worker's account at Stripe, and the page where it is completed."))
-	api.Post(r, "/api/payments/payouts", s.postPayout, api.For("worker"), api.Of(api.NoOne), api.Created, api.Once, api.Summary("Withdraw from the wallet to the bank."))
+	api.Post(r, "/api/payments/payouts", s.postPayout, api.For("worker"), api.Of(api.NoOne), api.StepUp, api.Created, api.Once, api.Summary("Withdraw from the wallet to the bank."))
 	api.List(r, "/api/payments/payouts", s.listPayouts, api.For("worker"), api.Of(api.NoOne), api.Summary("The caller's withdrawals, newest first."))
 	api.Get(r, "/api/payments/statement", s.getStatement, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("Every entry of a period with the running balance, as JSON or CSV."))
 	s.feeRoutes(r)
