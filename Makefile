@@ -39,9 +39,10 @@ soak: ## crash everything under load, again and again (SOAK=10m for each kind of
 	@tools/need go npm postgres
 	@go test -run '^TestCrash' -count=1 -timeout 0 -v ./app -soak=$(SOAK)
 
-bench: ## run the benchmarks and print what they measure
-	@tools/need go postgres
-	@go test -run '^$$' -bench . -benchmem ./...
+bench: build ## measure beside nginx, Caddy, RabbitMQ, pgbench and Express, and write docs/benchmarks.md (ARGS="-only read,slots")
+	@tools/need go npm pgbench nginx caddy rabbitmq
+	@go build -o .cache/bench ./bench
+	@.cache/bench $(ARGS)
 
 generate: ## write the generated documents under docs/
 	@tools/generate

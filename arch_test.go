@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"event":          {"platform/money"},
 	"platform":       {"platform"},
 	"infrastructure": {},
+	"bench":          {"platform"},
 }
 
 // eventMayImport is all that the shared vocabulary may stand on besides the standard library.
