@@ -46,6 +46,8 @@ var monday = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
 type world struct {
 	*apitest.Server
 	t        testing.TB
+	url      string
+	config   payment.Config
 	db       *postgres.DB
 	pay      *payment.Service
 	clock    *clock.Virtual
@@ -121,7 +123,7 @@ func open(t testing.TB) *world {
 	w := &world{t: t, clock: clock.NewVirtual(monday), client: uuid.New(), worker: uuid.New(),
 		peers: &neighbours{bookings: map[uuid.UUID]map[string]any{}, verified: map[uuid.UUID]bool{}}}
 	address := pgtest.Database(t, payment.Migration(), outbox.Migration(schema), audit.Migration(schema), api.Migration(schema), bus.Migration)
-	w.db = pgtest.Open(t, address, schema)
+	w.url, w.db = address, pgtest.Open(t, address, schema)
 	sim, err := stripesim.New(stripesim.Options{Dir: t.TempDir(), SecretKey: secretKey, PublishableKey: publicKey, WebhookSecret: hookKey, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +136,7 @@ func open(t testing.TB) *world {
 	if err := config.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	w.config = config
 	keys := apitest.Keys(t)
 	w.pay = payment.New(w.db, w.clock, peer.New("payment", keys, w.peers.handlers(), func(string) []string { return nil }), config, log)
 	w.Server = apitest.New(t, apitest.Options{Service: "payment", Register: w.pay.Routes, DB: w.db, Keys: keys})

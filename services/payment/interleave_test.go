@@ -1,0 +1,251 @@
+package payment_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tulifo/event"
+	"tulifo/platform/api/apitest"
+	"tulifo/platform/bus"
+	"tulifo/platform/outbox"
+	"tulifo/platform/peer"
+	"tulifo/platform/postgres"
+	"tulifo/platform/postgres/pgtest"
+	"tulifo/platform/postgres/pgtest/interleave"
+	"tulifo/platform/soak"
+	"tulifo/platform/stripesim"
+	"tulifo/platform/token"
+	"tulifo/services/payment"
+)
+
+// straight is a bus that hands out what an inbox does with its events, so that they are handled when the test says so.
+type straight struct {
+	bus.Bus
+	take func(context.Context, []bus.Envelope) error
+	got  chan struct{}
+}
+
+func (s *straight) Consume(_ context.Context, _ string, _ []string, _ int, fn func(context.Context, []bus.Envelope) error) error {
+	s.take = fn
+	close(s.got)
+	return nil
+}
+
+// process is payment as it runs in a process of its own, with connections of its own.
+type process struct {
+	*apitest.Server
+	inbox func(context.Context, []bus.Envelope) error
+}
+
+func (w *world) process(url string) *process {
+	w.t.Helper()
+	db, log := pgtest.Open(w.t, url, schema), slog.New(slog.DiscardHandler)
+	pay := payment.New(db, w.clock, peer.New("payment", w.Keys, w.peers.handlers(), func(string) []string { return nil }), w.config, log)
+	news := token.NewRevocations()
+	go news.Follow(w.t.Context(), log, func(context.Context, time.Time) ([]token.Revoked, error) { return nil, nil })
+	p := &process{Server: apitest.New(w.t, apitest.Options{Service: "payment", Register: pay.Routes, DB: db, Keys: w.Keys, Revocations: news})}
+	in := outbox.NewInbox(db, "payment", log)
+	pay.Subscribe(in)
+	b := &straight{got: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- in.Run(ctx, b) }()
+	<-b.got
+	cancel()
+	if err := <-ended; err != nil {
+		w.t.Fatal(err)
+	}
+	p.inbox = b.take
+	return p
+}
+
+// purse is a worker with 144.00 in her wallet, out of one booking, and another one that is held. Everybody reaches for it.
+type purse struct {
+	w            *world
+	worker       uuid.UUID
+	earned, held event.Booking
+}
+
+func (p purse) hear(who *process, subject uuid.UUID, events ...outbox.Event) {
+	var batch []bus.Envelope
+	for _, e := range events {
+		batch = append(batch, p.w.envelope(subject, e))
+	}
+	if err := who.inbox(context.Background(), batch); err != nil {
+		p.w.t.Errorf("%s: %v", events[0].Type(), err)
+	}
+}
+
+// hook has the rail tell of an object of a booking's payment.
+func (p purse) hook(who *process, kind string, object map[string]any) {
+	raw, err := json.Marshal(map[string]any{"id": "evt_" + uuid.NewString(), "object": "event", "api_version": stripesim.APIVersion, "created": 1, "type": kind, "data": map[string]any{"object": object}})
+	if err != nil {
+		p.w.t.Error(err)
+	}
+	a := who.Do(apitest.Call{Method: "POST", Path: "/api/payments/webhook", Body: raw, Header: map[string]string{"Stripe-Signature": signed(raw).Get("Stripe-Signature")}})
+	if a.Status != 200 {
+		p.w.t.Errorf("%s is answered %d %s", kind, a.Status, a.Body)
+	}
+}
+
+func (p purse) disputed(who *process, status string) {
+	p.hook(who, map[string]string{"needs_response": "charge.dispute.created", "won": "charge.dispute.closed"}[status], map[string]any{
+		"id": "du_" + p.earned.BookingID.String(), "object": "dispute", "amount": 16000, "currency": "usd", "status": status, "payment_intent": "pi_" + p.earned.BookingID.String()})
+}
+
+// reach is one of those who do; its name says what is left of the purse.
+type reach struct {
+	name string
+	do   func(p purse, who *process) bool
+}
+
+var reaches = []reach{
+	{"withdraw", func(p purse, who *process) bool {
+		a := who.Do(apitest.Call{As: p.w.Token("worker", p.worker), Path: "/api/payments/payouts", Body: `{}`})
+		if a.Status != 201 && (a.Status != 409) {
+			p.w.t.Errorf("a withdrawal is answered %d %s", a.Status, a.Body)
+		}
+		return a.Status == 201
+	}},
+	{"chargeback", func(p purse, who *process) bool { p.disputed(who, "needs_response"); return true }},
+	{"release", func(p purse, who *process) bool {
+		e := p.w.released(p.held, 16000)
+		e.MoveID = p.held.BookingID // told twice, it is one move
+		p.hear(who, p.held.BookingID, e)
+		return true
+	}},
+	{"won", func(p purse, who *process) bool { p.disputed(who, "won"); return true }},
+	{"part of a wallet", func(p purse, who *process) bool {
+		a := who.Do(apitest.Call{As: p.w.Token("worker", p.worker), Path: "/api/payments/payouts", Body: `{"amount":100}`})
+		if a.Status != 201 && a.Status != 409 {
+			p.w.t.Errorf("a withdrawal is answered %d %s", a.Status, a.Body)
+		}
+		return a.Status == 201
+	}},
+}
+
+// play is one fight over a purse.
+func (w *world) play(home *process, ps []*process, who ...reach) interleave.Play {
+	p := purse{w: w, worker: uuid.New()}
+	for _, b := range []*event.Booking{&p.earned, &p.held} {
+		*b = w.unheard(16000, "USD")
+		b.WorkerID, b.ClientID = p.worker, uuid.New()
+		p.hear(home, b.BookingID, event.BookingConfirmed{Booking: *b, PayBy: monday.Add(time.Hour)})
+		id, err := postgres.One[uuid.UUID](w.t.Context(), w.db, `SELECT id FROM payments WHERE booking_id = $1`, b.BookingID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		p.hook(home, "payment_intent.succeeded", map[string]any{"id": "pi_" + b.BookingID.String(), "object": "payment_intent", "status": "succeeded", "amount_received": 16000,
+			"currency": "usd", "metadata": map[string]string{"tulifo_id": id.String()}})
+	}
+	p.hear(home, p.earned.BookingID, w.released(p.earned, 16000))
+	p.hear(home, p.worker, event.UserCreated{UserID: p.worker, Email: p.worker.String() + "@example.com", Role: "worker", Verified: true})
+	if _, err := w.db.Exec(w.t.Context(), `INSERT INTO payout_accounts (user_id, account_id, country, email, status, created_at) VALUES ($1, $2, 'DE', 'ada@example.com', 'verified', $3)`,
+		p.worker, "acct_"+p.worker.String(), monday); err != nil {
+		w.t.Fatal(err)
+	}
+	yes := make([]bool, len(who))
+	out := interleave.Play{After: func(steps string) {
+		if err := p.lawful(who, yes); err != nil {
+			w.t.Errorf("%v %v: %v after\n%s", who, yes, err, steps)
+		}
+	}}
+	for i, one := range who {
+		out.Acts = append(out.Acts, func() { yes[i] = one.do(p, ps[i]) })
+	}
+	return out
+}
+
+func (r reach) String() string { return r.name }
+
+// lawful compares what she has, has withdrawn and owes with what must be left, whatever the order was.
+func (p purse) lawful(who []reach, yes []bool) error {
+	ctx := p.w.t.Context()
+	got, err := postgres.One[struct{ Wallet, Owed, Out, Open, Events int64 }](ctx, p.w.db, `SELECT
+		coalesce((SELECT sum(balance) FROM balances WHERE account = 'wallet:' || $1::uuid), 0)::bigint AS wallet,
+		coalesce((SELECT -sum(balance) FROM balances WHERE account = 'chargeback_debt:' || $1::uuid), 0)::bigint AS owed,
+		coalesce((SELECT sum(amount) FROM payouts WHERE user_id = $1), 0)::bigint AS out,
+		(SELECT count(*) FROM chargebacks WHERE id = $2 AND status = 'open') AS open,
+		(SELECT count(*) FROM outbox WHERE subject = $3 AND type IN ('payment.charged_back', 'payment.chargeback_won')) AS events`,
+		p.worker, "du_"+p.earned.BookingID.String(), p.earned.BookingID)
+	if err != nil {
+		return err
+	}
+	left, released, disputes, events, made := int64(14400), int64(0), 0, int64(0), 0
+	for i, r := range who {
+		switch r.name {
+		case "chargeback":
+			disputes |= 1
+		case "won":
+			disputes |= 3
+		case "release":
+			released = 14400
+		}
+		if yes[i] && (r.name == "withdraw" || r.name == "part of a wallet") {
+			made++
+		}
+	}
+	left += released
+	switch disputes {
+	case 1:
+		left, events = left-14400, 1
+	case 3:
+		events = 2
+	}
+	switch {
+	case got.Wallet-got.Owed+got.Out != left:
+		return fmt.Errorf("%+v does not come to %d", got, left)
+	case got.Wallet < 0 || got.Owed < 0 || got.Wallet > 0 && got.Owed > 0:
+		return fmt.Errorf("she has and owes: %+v", got)
+	case got.Events != events || (got.Open == 1) != (disputes == 1):
+		return fmt.Errorf("%+v is told of the chargeback, want %d events", got, events)
+	case (made == 0) != (got.Out == 0):
+		return fmt.Errorf("%d withdrawals came to %d", made, got.Out)
+	}
+	return nil
+}
+
+// TestEveryOrderOfWithdrawalsAndChargebacks takes a withdrawal, a chargeback and a release, each pair of them and all three, through the orders
+// of their SQL statements.
+func TestEveryOrderOfWithdrawalsAndChargebacks(t *testing.T) {
+	n := soak.N(3, len(reaches))
+	for i, first := range reaches[:n] {
+		for _, second := range reaches[i:n] {
+			t.Run(first.name+" × "+second.name, func(t *testing.T) {
+				w := start(t)
+				stage := interleave.New(t, w.url, 2)
+				ps := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}
+				home := w.process(w.url)
+				runs := 0
+				if soak.On() {
+					runs = stage.Every(func() interleave.Play { return w.play(home, ps, first, second) })
+				} else {
+					stage.Sample(12, soak.Rand(t), func() interleave.Play { runs++; return w.play(home, ps, first, second) })
+				}
+				t.Logf("%d orders", runs)
+				w.sound()
+			})
+		}
+	}
+	t.Run("all", func(t *testing.T) {
+		w := start(t)
+		stage := interleave.New(t, w.url, 4)
+		var ps []*process
+		for i := range 4 {
+			ps = append(ps, w.process(stage.URL(i)))
+		}
+		home, r := w.process(w.url), soak.Rand(t)
+		stage.Sample(soak.N(30, 10_000), r, func() interleave.Play {
+			who := append([]reach{}, reaches[:4]...)
+			r.Shuffle(len(who), func(i, j int) { who[i], who[j] = who[j], who[i] })
+			return w.play(home, ps, who...)
+		})
+		w.sound()
+	})
+}
