@@ -222,12 +222,8 @@ func TestEveryOrderOfWithdrawalsAndChargebacks(t *testing.T) {
 				stage := interleave.New(t, w.url, 2)
 				ps := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}
 				home := w.process(w.url)
-				runs := 0
-				if soak.On() {
-					runs = stage.Every(func() interleave.Play { return w.play(home, ps, first, second) })
-				} else {
-					stage.Sample(12, soak.Rand(t), func() interleave.Play { runs++; return w.play(home, ps, first, second) })
-				}
+				runs := soak.N(12, 2_000)
+				stage.Sample(runs, soak.Rand(t), func() interleave.Play { return w.play(home, ps, first, second) })
 				t.Logf("%d orders", runs)
 				w.sound()
 			})
