@@ -293,7 +293,7 @@ func newSplit(t *testing.T, extra ...string) (s *split, dir string) {
 	env := map[string]string{
 		"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t), "HOST": loopback, "PATH": os.Getenv("PATH"),
 		"PUBLIC_URL": s.at(gatewayPort), "STRIPE_API_URL": s.at(stripePort), "SMTP_HOST": loopback, "SMTP_PORT": strconv.Itoa(smtpPort + s.base),
-		"SMTP_TLS": "off", "TULIFO_DATA": dir, "LOG_LEVEL": "warn", "DATABASE_POOL_MAX": "5",
+		"SMTP_TLS": "off", "TULIFO_DATA": dir, "LOG_LEVEL": "warn", "DATABASE_POOL_MAX": "5", "FETCH_ALLOW": loopback,
 	}
 	if err := d.secrets(env); err != nil {
 		t.Fatal(err)

@@ -51,7 +51,7 @@ func startPlatform(t *testing.T, c clock.Clock) *platform {
 	log := obs.NewLogger(p.log, slog.LevelDebug, "tulifo")
 	ctx, cancel := context.WithCancel(context.Background())
 	started, ended := make(chan *machine, 1), make(chan error, 1)
-	environment := map[string]string{"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t)}
+	environment := map[string]string{"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t), "FETCH_ALLOW": loopback}
 	go func() {
 		ended <- up(ctx, upOptions{dir: filepath.Join(t.TempDir(), "data"), portBase: portBase(t), clock: c, started: func(m *machine) { started <- m }}, environment, io.Discard, log)
 	}()
