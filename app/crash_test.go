@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -280,6 +281,21 @@ func (s *split) command(t *testing.T, stdin string, args ...string) (code int, s
 
 func (s *split) at(port int) string {
 	return "http://" + net.JoinHostPort(loopback, strconv.Itoa(port+s.base))
+}
+
+// kill ends services without a warning, and starts them again.
+func (s *split) kill(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		s.runs[name].signal(t, syscall.SIGKILL)
+		s.runs[name].exit(t, time.Minute)
+		s.serve(t, name)
+	}
+	for _, e := range services {
+		if slices.Contains(names, e.name) {
+			awaitReady(t, e.port+s.base)
+		}
+	}
 }
 
 func newSplit(t *testing.T, extra ...string) (s *split, dir string) {

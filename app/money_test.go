@@ -21,34 +21,16 @@ import (
 	"tulifo/platform/token"
 )
 
-// ground is what a market stands on: a platform in this process, or one of many processes, under a virtual clock.
-type ground interface {
-	settle(t *testing.T)             // everything that has happened is heard by everybody
-	intact(t *testing.T)             // every broken invariant fails the test
-	to(t *testing.T, at time.Time)   // moves the clock and lets everything that follows from it happen
-	signer(t *testing.T) *token.Keys // signs access tokens
-	railKey(t *testing.T) string
-}
-
-func (p *platform) signer(*testing.T) *token.Keys { return p.machine.node.keys }
-func (p *platform) railKey(*testing.T) string {
-	return p.machine.node.c.environment["STRIPE_SECRET_KEY"]
-}
-
-func (p *platform) to(t *testing.T, at time.Time) {
-	t.Helper()
-	p.machine.node.clock.(*clock.Virtual).Set(at)
-	p.settle(t)
-}
-
 // market is a platform with a worker whose calendar is open day and night, a client and an admin, all under a virtual clock.
 type market struct {
 	*tour
-	g     ground
 	p     *platform // nil when it is of many processes, and so is v
 	t     *testing.T
 	v     *clock.Virtual
+	dir   string // of the data, with the secrets
 	admin person
+
+	settle func(*testing.T)
 
 	account string // at the rail; empty: the platform's own
 }
@@ -58,7 +40,7 @@ func openMarket(t *testing.T, rate, currency string, instant bool) *market {
 	t.Helper()
 	v := clock.NewVirtual(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
 	p := startPlatform(t, v)
-	m := &market{tour: p.tour(v), g: p, p: p, t: t, v: v}
+	m := &market{tour: p.tour(v), p: p, t: t, v: v, dir: p.machine.data.dir, settle: p.settle}
 	m.stock(rate, currency, instant)
 	return m
 }
@@ -71,17 +53,27 @@ func (m *market) stock(rate, currency string, instant bool) {
 	m.must(m.until("/api/workers/me", m.worker, `"id"`))
 	m.offer(m.worker, rate, currency, instant)
 	m.open(m.worker)
-	m.g.settle(m.t)
+	m.settle(m.t)
 }
 
 func (m *market) anAdmin() person {
 	m.t.Helper()
+	keys, err := token.NewKeys(token.Config{Secret: m.secret("JWT_SECRET"), ServiceSecret: m.secret("SERVICE_SECRET")})
+	m.must(err)
 	a := person{id: uuid.New()}
-	var err error
-	if a.token, _, err = m.g.signer(m.t).Issue(a.id, "admin", uuid.New()); err != nil {
-		m.t.Fatal(err)
-	}
+	a.token, _, err = keys.Issue(a.id, "admin", uuid.New())
+	m.must(err)
 	return a
+}
+
+// secret is one of those that were made when the platform started.
+func (m *market) secret(name string) string {
+	m.t.Helper()
+	d, err := existing(m.dir)
+	m.must(err)
+	env := map[string]string{}
+	m.must(d.secrets(env))
+	return env[name]
 }
 
 func (m *market) must(err error) {
@@ -172,7 +164,8 @@ func (m *market) sees(by person, path string, has ...string) {
 // to moves the clock and lets everything that follows from it happen.
 func (m *market) to(at time.Time) {
 	m.t.Helper()
-	m.g.to(m.t, at)
+	m.v.Set(at)
+	m.settle(m.t)
 }
 
 func bookingPath(id uuid.UUID) string { return "/api/bookings/" + id.String() }
@@ -257,7 +250,7 @@ func (m *market) rail(method, path string, form url.Values, out any) {
 	req, err := http.NewRequestWithContext(m.t.Context(), method, m.stripe+path, strings.NewReader(form.Encode()))
 	m.must(err)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", "Bearer "+m.g.railKey(m.t))
+	req.Header.Set("Authorization", "Bearer "+m.secret("STRIPE_SECRET_KEY"))
 	if m.account != "" {
 		req.Header.Set("Stripe-Account", m.account)
 	}

@@ -28,6 +28,7 @@ type stage struct {
 	move                   func(context.Context, time.Time) error
 	check                  func(*testing.T)
 	command                func(t *testing.T, stdin string, args ...string) (code int, said string) // tulifo ARGS on this platform; nil in one process
+	kill                   func(t *testing.T, services ...string)                                   // at once, and started again; nil in one process
 	passed                 func() string                                                            // what the clock has gone past; for when a test fails
 }
 
@@ -92,6 +93,7 @@ func eachInItsOwn(t *testing.T, start time.Time) *stage {
 				t.Errorf("tulifo check: %s", said)
 			}
 		},
+		kill:   func(t *testing.T, services ...string) { t.Helper(); s.kill(t, services...) },
 		passed: passed.String,
 	}
 }
