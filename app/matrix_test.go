@@ -2,274 +2,305 @@ package app
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
-
-	"tulifo/platform/clock"
 )
 
-// route is one operation of one service, as its OpenAPI document has it.
-type route struct {
-	service string
-	handler http.Handler
-	method  string
-	path    string
-	op      *huma.Operation
-	schemas huma.Registry
+// documents is the route of a booking's calendar file. Its path is shared with that of a feed, so its document says that it is public, and who may
+// have the file is said here.
+var documents = authz{roles: []string{"client", "worker", "admin"}, relation: "party", besides: []string{"admin"}}
+
+// exceptions are answers inside of the states that the operation names, for who is let in but has to wait for somebody else.
+var exceptions = map[string]int{
+	"POST /api/v1/escrow/{id}/release while frozen as client": http.StatusConflict, // until who froze it decides
 }
 
-func (r route) String() string { return r.method + " " + r.path }
+var personRoles = []string{"worker", "client", "admin", "support"}
 
-func (r route) roles() []string {
-	authz := r.op.Extensions["x-authz"].(map[string]any)
-	return authz["roles"].([]string)
+// callers are services besides those that are named.
+var callers = []string{"search", "dispute", "payment", "user", "notification", "booking"}
+
+// matrix counts what has been tried of each operation.
+type matrix struct {
+	*world
+	cells         map[string]int
+	passed, tried map[string]bool
+	made          map[string]thing
+	dry           bool // make what the cells are about, and ask nothing
 }
 
-func (r route) public() bool { return slices.Contains(r.roles(), "anonymous") }
-
-func routes(n *node) []route {
-	var out []route
-	for _, r := range n.rooms {
-		spec := r.router.Spec()
-		for path, item := range spec.Paths {
-			for method, op := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "PATCH": item.Patch, "DELETE": item.Delete} {
-				if op != nil {
-					out = append(out, route{r.name, r.router, method, path, op, spec.Components.Schemas})
-				}
-			}
+// TestMatrix tries every operation as everybody, about things that are theirs, the other side's and strangers', in every state. What is to be
+// answered is what x-authz says.
+func TestMatrix(t *testing.T) {
+	w := openWorld(t, 80)
+	m := &matrix{world: w, cells: map[string]int{}, passed: map[string]bool{}, tried: map[string]bool{}, made: map[string]thing{}}
+	all := routes(w.p.machine.node)
+	for _, r := range all {
+		if r.path == "/api/bookings/{id}/{document}" {
+			r.authz = documents
+			all = append(all, r)
 		}
 	}
-	slices.SortFunc(out, func(a, b route) int { return strings.Compare(a.String(), b.String()) })
-	return out
+	w.reuse = true
+	m.dry = true
+	for _, r := range all {
+		m.refuses(r)
+	}
+	m.dry = false
+	before := w.fingerprint()
+	for _, r := range all {
+		m.refuses(r)
+	}
+	m.methods(routes(w.p.machine.node))
+	for _, r := range all {
+		m.assigns(r)
+	}
+	if after := w.fingerprint(); after != before {
+		t.Errorf("requests that were refused have changed something:\n%s\n%s", before, after)
+	}
+	for _, r := range all {
+		m.admits(r)
+	}
+	for _, r := range all {
+		if !m.tried[r.String()] || !m.passed[r.String()] {
+			t.Errorf("%s: refused somebody %t, let somebody in %t: say in kinds how to make what it is about", r, m.tried[r.String()], m.passed[r.String()])
+		}
+	}
+	total := 0
+	for _, n := range m.cells {
+		total += n
+	}
+	t.Logf("%d operations, %d cells: %v", len(all), total, m.cells)
+	w.p.intact(t)
 }
 
-// sample is a value that the schema accepts; ids become id.
-func (r route) sample(s *huma.Schema, id uuid.UUID, depth int) any {
-	if s == nil || depth > 6 {
-		return nil
-	}
-	if s.Ref != "" {
-		s = r.schemas.SchemaFromRef(s.Ref)
-	}
-	if len(s.Enum) > 0 {
-		return s.Enum[0]
-	}
-	switch s.Type {
-	case "object":
-		out := map[string]any{}
-		for _, name := range s.Required {
-			out[name] = r.sample(s.Properties[name], id, depth+1)
+// about is what an operation is about, in the state, for somebody in the role.
+func (m *matrix) about(r route, state, role string) (thing, bool) {
+	m.t.Helper()
+	k, ok := kindOf(r)
+	if !ok {
+		if strings.Contains(r.path, "{") {
+			m.t.Errorf("%s: say in kinds how to make what it is about", r)
 		}
-		return out
-	case "array":
-		out := []any{}
-		for n := 0; s.MinItems != nil && n < *s.MinItems; n++ {
-			out = append(out, r.sample(s.Items, id, depth+1))
-		}
-		return out
-	case "integer", "number":
-		if s.Minimum != nil {
-			return *s.Minimum
-		}
-		return 1
-	case "boolean":
-		return true
+		return thing{}, true
 	}
-	switch s.Format {
-	case "uuid":
-		return id
-	case "date-time":
-		return time.Date(2026, 3, 9, 9, 0, 0, 0, time.UTC)
-	case "date":
-		return "2026-03-09"
-	case "email":
-		return "stranger@matrix.example"
-	case "uri":
-		return "https://matrix.example/"
+	name := fmt.Sprint(r, " ", state, " ", role)
+	if th, ok := m.made[name]; ok && m.reuse {
+		return th, true
 	}
-	text := "Europe/Berlin"
-	if s.MinLength != nil && *s.MinLength > len(text) {
-		text += strings.Repeat("x", *s.MinLength-len(text))
+	th, ok := k.make(m.world, r, state, role)
+	if ok {
+		m.made[name] = th
 	}
-	if s.MaxLength != nil && *s.MaxLength < len(text) {
-		text = text[:*s.MaxLength]
-	}
-	return text
+	return th, ok
 }
 
-// body is a request body that validation lets through.
-func (r route) body(id uuid.UUID) []byte {
-	if r.op.RequestBody == nil {
-		return nil
+func (m *matrix) ask(r route, token string, th thing) *httptest.ResponseRecorder {
+	body := th.raw
+	if body == nil {
+		body = r.bodyWith(uuid.New(), th.body)
 	}
-	for _, media := range r.op.RequestBody.Content {
-		raw, err := json.Marshal(r.sample(media.Schema, id, 0))
-		if err == nil {
-			return raw
-		}
-	}
-	return []byte("{}")
-}
-
-// address is the path with its parameters filled in, and the query that the operation requires.
-func (r route) address(id string) string {
-	path := r.path
-	for strings.Contains(path, "{") {
-		from, to := strings.Index(path, "{"), strings.Index(path, "}")
-		path = path[:from] + id + path[to+1:]
-	}
-	query := ""
-	for _, p := range r.op.Parameters {
-		if p.In == "query" && p.Required {
-			query += fmt.Sprintf("&%s=%v", p.Name, r.sample(p.Schema, uuid.Nil, 0))
-		}
-	}
-	return path + strings.Replace(query, "&", "?", 1)
-}
-
-func (r route) call(token, address string, body []byte) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(r.method, address, bytes.NewReader(body))
+	req := httptest.NewRequest(r.method, r.addressOf(th.params, uuid.NewString()), bytes.NewReader(body))
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", r.media())
 	}
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	w := httptest.NewRecorder()
-	r.handler.ServeHTTP(w, req)
-	return w
+	return r.do(req, token)
 }
 
-// TestStrangers calls every operation about things that exist with the tokens of people whom they do not concern.
-func TestStrangers(t *testing.T) {
-	v := clock.NewVirtual(time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC))
-	p := startPlatform(t, v)
-	tour := p.tour(v)
-	if err := tour.walk(t.Context()); err != nil {
-		t.Fatal(err)
+// cell tries one cell, in which the answer has to be one of want.
+func (m *matrix) cell(what string, r route, who, token string, th thing, want ...int) *httptest.ResponseRecorder {
+	m.t.Helper()
+	if m.dry {
+		return httptest.NewRecorder()
 	}
-	n := p.machine.node
-	about := map[string][]uuid.UUID{
-		"auth": {tour.worker.id}, "user": {tour.worker.id, tour.client.id}, "payment": {tour.payment}, "booking": {tour.booking}, "escrow": {tour.escrow}, "review": {tour.worker.id}, "notification": {uuid.New()},
+	m.cells[what]++
+	m.tried[r.String()] = true
+	a := m.ask(r, token, th)
+	if !slices.Contains(want, a.Code) {
+		m.t.Errorf("%s: %s as %s answers %d, not %d: %.300s", what, r, who, a.Code, want, a.Body)
 	}
-	tokens := map[string]string{"": "", "garbage": "a.b.c"}
-	for _, role := range []string{"worker", "client", "support"} {
-		signed, _, err := n.keys.Issue(uuid.New(), role, uuid.New())
-		if err != nil {
-			t.Fatal(err)
-		}
-		tokens[role] = signed
-	}
-	elsewhere, err := n.keys.ServiceToken("search", "search")
-	if err != nil {
-		t.Fatal(err)
-	}
-	tokens["service of another target"] = elsewhere
-	tried := 0
-	for _, r := range routes(n) {
-		if r.public() || !strings.Contains(r.path, "{") {
-			continue
-		}
-		ids := about[r.service]
-		if strings.HasPrefix(r.path, "/api/availability") {
-			ids = []uuid.UUID{tour.worker.id}
-		}
-		for _, id := range ids {
-			for who, token := range tokens {
-				tried++
-				w := r.call(token, r.address(id.String()), r.body(id))
-				allowed := []int{403, 404}
-				if who == "" || who == "garbage" || strings.HasPrefix(who, "service") {
-					allowed = []int{401}
-				}
-				if !slices.Contains(allowed, w.Code) {
-					t.Errorf("%s %s as %q answered %d: %s", r.service, r, who, w.Code, w.Body)
-				}
-			}
-		}
-	}
-	if tried < 100 {
-		t.Errorf("only %d calls were tried", tried)
-	}
-	p.intact(t)
+	return a
 }
 
-// TestHostileInput sends every operation what it must not choke on, as everybody who may call it.
-func TestHostileInput(t *testing.T) {
-	n := everything(t)
-	n.ready(true)
-	deep := strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000)
-	bodies := []string{``, `{`, `null`, `[]`, `"x"`, `1`, `{"a":1,"a":2}`, `{"$ne":null}`, deep, `{"title":"` + strings.Repeat("x", 200_000) + `"}`,
-		"{\"title\":\"\\u0000\"}", "\xff\xfe", `{"id":null,"startTime":"0000-00-00","amount":1e999,"limit":-1}`}
-	ids := []string{"x", "00000000-0000-0000-0000-000000000000", "%00", "..%2f..%2fetc", strings.Repeat("9", 3000), "me", "%F0%9F%92%A5", "'%20OR%201=1--"}
-	queries := []string{"?limit=-1", "?limit=abc", "?limit=99999999999999999999", "?cursor=!", "?cursor=" + strings.Repeat("A", 600), "?from=x&to=y&tz=Nowhere%2FLand&duration=0&date=0000-00-00", "?offset=-1&status=%00"}
-	for _, r := range routes(n) {
-		var who []string
-		for _, role := range append(r.roles(), "") {
-			switch role {
-			case "", "anonymous":
-				who = append(who, "")
-			case "service":
-				token, err := n.keys.ServiceToken("payment", r.service)
-				if err != nil {
-					t.Fatal(err)
-				}
-				who = append(who, token)
-			default:
-				token, _, err := n.keys.Issue(uuid.New(), role, uuid.New())
-				if err != nil {
-					t.Fatal(err)
-				}
-				who = append(who, token)
+func (r route) lets(role string) bool {
+	name, service := strings.CutPrefix(role, "service:")
+	return slices.Contains(r.roles, role) || service && name != "" && slices.Contains(r.roles, "service")
+}
+
+// token is the service's, or that of the thing's owner in the role, or that of anybody in the role when it has none.
+func (m *matrix) token(r route, role string, th thing) string {
+	if strings.HasPrefix(role, "service") {
+		return r.anybody(m.t, m.p.machine.node, role)
+	}
+	if p, ok := th.sides[role]; ok {
+		return m.fresh(p, role)
+	}
+	return m.fresh(m.mine[role], role)
+}
+
+// inside are the roles that are let in to a thing: those that own it, or need not.
+func (m *matrix) inside(r route, th thing) (in []string) {
+	for _, role := range personRoles {
+		_, owns := th.sides[role]
+		if r.lets(role) && role != th.asker && (owns || r.relation == "none" || slices.Contains(r.besides, role) || r.relation == "self" && !strings.Contains(r.path, "{")) {
+			in = append(in, role)
+		}
+	}
+	for _, name := range callers {
+		if r.lets("service:" + name) {
+			in = append(in, "service:"+name)
+		}
+	}
+	return in
+}
+
+// refuses tries whom the operation is not for, and states in which it is for nobody.
+func (m *matrix) refuses(r route) {
+	first := r.first()
+	th, _ := m.about(r, first, "")
+	if r.public() {
+		m.tried[r.String()] = true
+	} else {
+		for who, token := range m.tokens(r) {
+			m.cell("token", r, who, token, th, http.StatusUnauthorized)
+		}
+		for _, role := range personRoles {
+			if !r.lets(role) {
+				m.cell("role", r, role, m.token(r, role, th), th, http.StatusForbidden)
 			}
 		}
-		for _, token := range who {
-			for _, id := range ids {
-				r.survives(t, token, r.address(id), r.body(uuid.New()))
-			}
-			sane := r.address(uuid.NewString())
-			for _, query := range queries {
-				if strings.Contains(sane, "?") {
-					query = "&" + query[1:]
-				}
-				r.survives(t, token, sane+query, r.body(uuid.New()))
-			}
-			if r.op.RequestBody == nil {
-				continue
-			}
-			for _, body := range bodies {
-				r.survives(t, token, sane, []byte(body))
+		for _, name := range callers {
+			if !r.lets("service:" + name) {
+				m.cell("service", r, name, r.anybody(m.t, m.p.machine.node, "service:"+name), th, http.StatusForbidden)
 			}
 		}
 	}
-}
-
-// survives fails the test when the answer is a fault of ours, or an error that is not in the envelope.
-func (r route) survives(t *testing.T, token, address string, body []byte) {
-	t.Helper()
-	w := r.call(token, address, body)
-	if w.Code < 400 || w.Code >= 300 && w.Code < 400 {
+	k, _ := kindOf(r)
+	for _, state := range append([]string{first}, k.states...) {
+		m.strangers(r, state)
+	}
+	if len(r.states) == 0 {
 		return
 	}
-	var p struct {
-		Success *bool
-		Error   struct{ Code, Message string }
+	for _, state := range outside(k.states, r.states) {
+		th, _ := m.about(r, state, "")
+		for _, role := range m.inside(r, th) {
+			m.cell("state", r, role+" while "+state, m.token(r, role, th), th, http.StatusConflict)
+		}
+		if r.public() {
+			m.cell("state", r, "anybody while "+state, "", th, http.StatusConflict)
+		}
 	}
-	html := strings.HasPrefix(w.Header().Get("Content-Type"), "text/html")
-	if err := json.Unmarshal(w.Body.Bytes(), &p); !html && (err != nil || p.Success == nil || *p.Success || p.Error.Code == "" || p.Error.Message == "") {
-		t.Errorf("%s %.100s with %.60q answered %d outside of the envelope: %.200s", r.method, address, body, w.Code, w.Body)
+}
+
+// strangers get the answer of what is not there.
+func (m *matrix) strangers(r route, state string) {
+	if r.relation == "none" {
+		return
 	}
-	// A neighbour that is not asked here is away; everything else of the 5xx is ours.
-	if w.Code >= 500 && w.Code != http.StatusServiceUnavailable {
-		t.Errorf("%s %.100s with %.60q answered %d: %.200s", r.method, address, body, w.Code, w.Body)
+	th, _ := m.about(r, state, "")
+	if th.sides == nil {
+		return
 	}
+	gone := th
+	gone.params = map[string]string{}
+	for name := range th.params {
+		gone.params[name] = uuid.NewString()
+	}
+	if _, fixed := th.params["document"]; fixed {
+		gone.params["document"] = "ics"
+	}
+	if th.params == nil {
+		gone.body = map[string]any{}
+		for name, v := range th.body {
+			if _, is := v.(uuid.UUID); is {
+				v = uuid.New()
+			}
+			gone.body[name] = v
+		}
+	}
+	for _, role := range personRoles {
+		if !r.lets(role) || slices.Contains(r.besides, role) {
+			continue
+		}
+		token := m.fresh(m.other[role], role)
+		theirs := m.cell("stranger", r, role+" who is a stranger while "+state, token, th, http.StatusNotFound)
+		absent := m.cell("absent", r, role, token, gone, http.StatusNotFound)
+		if !same(theirs.Body.Bytes(), absent.Body.Bytes()) {
+			m.t.Errorf("%s: a stranger is told %s, and of what is not there %s", r, theirs.Body, absent.Body)
+		}
+	}
+	if r.relation == "asked" && slices.Contains(r.states, state) {
+		for _, role := range []string{"worker", "client"} {
+			th, _ := m.about(r, state, role)
+			m.cell("asker", r, "the "+th.asker+" who asked", m.token(r, th.asker, th), th, http.StatusForbidden)
+		}
+	}
+}
+
+// admits tries everybody whom the operation is for, in each state in which it can be done.
+func (m *matrix) admits(r route) {
+	states := r.states
+	if len(states) == 0 {
+		states = []string{""}
+	}
+	harmless := r.method == http.MethodGet || len(r.states) == 0 || r.method == http.MethodPut
+	m.reuse = harmless
+	for _, state := range states {
+		if r.public() {
+			th, _ := m.about(r, state, "")
+			m.cells["public"]++
+			a := m.ask(r, "", th)
+			if a.Code >= 500 || a.Code == http.StatusUnauthorized && r.op.Responses["401"] == nil || state != "" && a.Code >= 300 {
+				m.t.Errorf("%s as anybody answers %d: %.300s", r, a.Code, a.Body)
+			}
+			m.passed[r.String()] = true
+			continue
+		}
+		for _, role := range append(personRoles, servicesOf(r)...) {
+			if !r.lets(role) {
+				continue
+			}
+			th, ok := m.about(r, state, role)
+			if !ok || !slices.Contains(m.inside(r, th), role) {
+				continue
+			}
+			m.cells["admitted"]++
+			a := m.ask(r, m.token(r, role, th), th)
+			what := fmt.Sprintf("%s while %s as %s", r, state, role)
+			want, except := exceptions[what]
+			switch {
+			case except && a.Code == want:
+			case state != "" && a.Code/100 == 2 || state == "" && (a.Code < 400 || a.Code == http.StatusConflict || a.Code == http.StatusUnprocessableEntity):
+				m.passed[r.String()] = true
+			default:
+				m.t.Errorf("%s answers %d: %.300s", what, a.Code, a.Body)
+			}
+		}
+	}
+}
+
+func servicesOf(r route) (names []string) {
+	for _, name := range callers {
+		if r.lets("service:" + name) {
+			names = append(names, "service:"+name)
+		}
+	}
+	return names
+}
+
+// fingerprint is what the tables of people's things hold.
+func (w *world) fingerprint() string {
+	w.t.Helper()
+	w.p.settle(w.t)
+	return w.tables(map[string][]string{
+		"auth": {"users"}, "user": {"user_profiles", "user_settings", "workers", "clients"}, "review": {"reviews", "stats", "user_badges"}, "escrow": {"escrow_accounts", "moves"},
+		"booking": {"bookings", "blocks", "calendars", "weekly_rules", "busy"}, "payment": {"payments", "refunds", "payouts", "payout_accounts", "transfers"}, "notification": {"subscriptions", "preferences"},
+	})
 }

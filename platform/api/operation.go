@@ -252,12 +252,9 @@ func (r *Router) success(out reflect.Type, o *operation) *huma.Response {
 }
 
 func (o *operation) failures(method string) []int {
-	set := map[int]bool{400: true, 404: true, 422: true, 429: true, 500: true, 503: true, 504: true}
-	if !o.public {
-		set[401], set[403] = true, true
-	}
+	set := map[int]bool{400: true, 401: true, 403: true, 404: true, 422: true, 429: true, 500: true, 503: true, 504: true}
 	if method != http.MethodGet {
-		set[403], set[409], set[413], set[415] = true, true, true, true
+		set[409], set[413], set[415] = true, true, true
 	}
 	return slices.Sorted(maps.Keys(set))
 }
