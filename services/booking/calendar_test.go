@@ -208,7 +208,7 @@ func TestEveryZoneAndChangeOfItsClockIsToldAsTheMinutesTell(t *testing.T) {
 			for d := range s.Weekly {
 				s.Weekly[d] = []hoursOn{w}
 			}
-			for range soak.N(1, 12) { // all steps with all lengths; in CI each window with another pair
+			for range soak.N(1, 3) { // each window with other steps and lengths than the one before
 				s.Step, s.Length = []int{5, 15, 30, 60}[compared%4], []int{15, 60, 180}[compared%3]
 				compared++
 				if says := s.wrong(l); says != "" {
