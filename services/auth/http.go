@@ -30,6 +30,7 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/auth/email", s.changeEmail, api.Anyone, api.Of(api.Self), api.StepUp, api.Summary("Move the account to another address"))
 
 	s.totpRoutes(r)
+	s.passkeyRoutes(r)
 
 	s.identityRoutes(r)
 

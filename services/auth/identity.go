@@ -66,6 +66,13 @@ func (s *Service) tryWith(ctx context.Context, from Visitor, f flow, who person)
 			return lockedUp
 		}
 		fresh = s.newSession(a.ID, from)
+		second, err := hasSecondFactor(ctx, tx, a.ID)
+		if err != nil {
+			return err
+		}
+		if second {
+			fresh.row.ProvedAt = nil
+		}
 		insertSession(tx, fresh.row, "")
 		return audit.Add(ctx, tx, audit.Entry{Actor: a.ID.String(), Action: "login", Subject: a.ID, Detail: map[string]string{
 			"ip": fresh.row.IP, "device": fresh.row.Device, "session": fresh.row.ID.String(), "provider": f.Provider,

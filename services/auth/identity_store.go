@@ -45,6 +45,7 @@ func clearUnverified(ctx context.Context, tx postgres.Tx, id uuid.UUID, email st
 // dropWaysIn deletes, with COMMIT, every way to sign in to an account but its password.
 func dropWaysIn(tx postgres.Tx, user uuid.UUID) {
 	tx.Later(`DELETE FROM identities WHERE user_id = $1`, user)
+	dropFactors(tx, user)
 }
 
 // insertIdentity stores, with COMMIT, that the user signs in with a provider. identities_pkey is violated when somebody does with that account there,
@@ -71,6 +72,5 @@ func deleteIdentity(ctx context.Context, tx postgres.Tx, user uuid.UUID, provide
 	if tag.RowsAffected() == 0 {
 		return 0, errs.New(errs.NotFound, "You do not sign in with this provider.")
 	}
-	return postgres.One[int64](ctx, tx, `
-		SELECT (SELECT count(*) FROM identities WHERE user_id = $1) + (SELECT count(*) FROM users WHERE id = $1 AND password_hash <> '')`, user)
+	return waysIn(ctx, tx, user)
 }

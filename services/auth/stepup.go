@@ -12,8 +12,9 @@ import (
 
 // Proof is what a person shows to prove who he is: one of these.
 type Proof struct {
-	Password string
-	Code     string // of the authenticator app, or a recovery code
+	Password   string
+	Code       string // of the authenticator app, or a recovery code
+	Credential []byte // JSON: an authenticator's answer to BeginStepUp
 }
 
 var secondFactorRequired = errs.Coded(errs.Forbidden, "second_factor_required", "The password alone is not enough for this account. Use your authenticator app, a recovery code or a passkey.")
@@ -22,8 +23,14 @@ var secondFactorRequired = errs.Coded(errs.Forbidden, "second_factor_required", 
 // the second factor that counts. Wrong proofs count as five in fifteen minutes of a known device do, by sign-in.
 // Forbidden: the proof is wrong, or a second factor is wanted. Unauthorized: the sign-in has ended. Invalid: not one proof. TooMany: too many attempts.
 func (s *Service) StepUp(ctx context.Context, from Visitor, by token.Caller, p Proof) (Session, error) {
-	if (p.Password == "") == (p.Code == "") {
-		return Session{}, errs.Field("password", "or totp: exactly one of them")
+	shown := 0
+	for _, is := range []bool{p.Password != "", p.Code != "", len(p.Credential) > 0} {
+		if is {
+			shown++
+		}
+	}
+	if shown != 1 {
+		return Session{}, errs.Field("password", "or totp or credential: exactly one of them")
 	}
 	if err := keepable("password", p.Password); err != nil {
 		return Session{}, err
@@ -34,6 +41,9 @@ func (s *Service) StepUp(ctx context.Context, from Visitor, by token.Caller, p P
 	}
 	if p.Code != "" {
 		return s.stepUpByCode(ctx, from, by, user, m, p.Code)
+	}
+	if len(p.Credential) > 0 {
+		return s.stepUpByKey(ctx, from, by, m, p.Credential)
 	}
 	if user.secondFactor() {
 		s.forgiven(ctx, m)

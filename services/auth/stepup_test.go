@@ -34,6 +34,8 @@ func (w *world) agedProofs() {
 var guarded = []apitest.Call{
 	{Method: "POST", Path: "/api/auth/totp"}, {Path: "/api/auth/totp/confirm", Body: map[string]string{"code": "123456"}},
 	{Method: "DELETE", Path: "/api/auth/totp", Body: map[string]string{"code": "123456"}}, {Method: "POST", Path: "/api/auth/totp/recovery-codes"},
+	{Method: "POST", Path: "/api/auth/passkeys/options"}, {Path: "/api/auth/passkeys", Body: map[string]any{"name": "Phone", "credential": map[string]string{}}},
+	{Method: "DELETE", Path: "/api/auth/passkeys/" + uuid.NewString()},
 	{Path: "/api/auth/email", Body: map[string]string{"newEmail": "new@example.com", "password": password}},
 }
 
@@ -64,6 +66,7 @@ func TestStepUp(t *testing.T) {
 	if after, _ := w.Keys.Verify(up.AccessToken); after.Session != before.Session || after.ID != before.ID || after.Role != before.Role {
 		t.Errorf("stepped up from %+v to %+v", before, after)
 	}
+	up.User = s.User
 	w.withApp(up)
 	w.Call(apitest.Call{What: "the token from before is as old as it was", As: old.AccessToken, Method: http.MethodPost, Path: "/api/auth/totp/recovery-codes", Status: 403, Has: "step_up_required"})
 	if next := w.session(w.refresh(old.RefreshToken)); time.Since(w.proof(next.AccessToken)) > time.Minute {
@@ -148,4 +151,26 @@ func TestStepUpByCookie(t *testing.T) {
 	if time.Since(w.proof(c.Value)) > time.Minute {
 		t.Error("the cookie is not proved")
 	}
+}
+
+// A provider vouches for one factor; where there is a second one, that is no proof for what asks for a fresh one.
+func TestProviderIsNoProofWithASecondFactor(t *testing.T) {
+	p, h := startProvider(t), startHub(t)
+	w := start(t, at(p, h))
+	ada := w.verified("ada@example.com")
+	p.has(account{"g-1", "ada@example.com", "Ada", true})
+	if a := w.add(p, ada, "g-1"); a.Status != 302 {
+		t.Fatalf("add the provider: %v", a)
+	}
+	if s := w.session(w.with(p, "g-1", "")); time.Since(w.proof(s.AccessToken)) > time.Minute {
+		t.Error("without a second factor a sign-in is no proof")
+	}
+	phone := w.withApp(ada)
+	s := w.session(w.with(p, "g-1", ""))
+	if at := w.proof(s.AccessToken); !at.IsZero() {
+		t.Errorf("proved at %v", at)
+	}
+	w.Call(apitest.Call{What: "what asks for a proof", As: s.AccessToken, Method: http.MethodDelete, Path: "/api/auth/identities/google", Status: 403, Has: "step_up_required"})
+	w.is("the second factor", w.stepUp(s.AccessToken, map[string]string{"totp": phone.code(0)}), 200, "accessToken")
+	w.clean()
 }

@@ -56,11 +56,14 @@ type RecoveryCodes struct {
 }
 
 // BeginTOTP makes a secret for an authenticator app, in place of one that was not confirmed. Nothing is asked for until it is.
-// Conflict: there is an app already.
+// Forbidden: the address is not verified, so that the account may be somebody else's. Conflict: there is an app already.
 func (s *Service) BeginTOTP(ctx context.Context, by token.Caller) (TOTPSetup, error) {
 	a, err := account(ctx, s.db, by.ID)
 	if err != nil {
 		return TOTPSetup{}, err
+	}
+	if !a.EmailVerified {
+		return TOTPSetup{}, unverified
 	}
 	key, err := totp.Generate(totp.GenerateOpts{Issuer: "Tulifo", AccountName: a.Email, SecretSize: 20})
 	if err != nil {

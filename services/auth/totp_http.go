@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
 
 	"tulifo/platform/api"
 	"tulifo/platform/token"
@@ -47,9 +48,11 @@ type stepUpIn struct {
 	Body struct {
 		Password string `json:"password,omitempty" maxLength:"1024" doc:"when there is no second factor"`
 		TOTP     string `json:"totp,omitempty" maxLength:"64" doc:"what the app shows, or a recovery code"`
+
+		Credential json.RawMessage `json:"credential,omitempty" doc:"what navigator.credentials.get gave, as toJSON writes it"`
 	}
 }
 
 func (s *Service) stepUp(ctx context.Context, in *stepUpIn) (Session, error) {
-	return s.StepUp(ctx, s.visitor(ctx, in.Browser), token.From(ctx), Proof{Password: in.Body.Password, Code: in.Body.TOTP})
+	return s.StepUp(ctx, s.visitor(ctx, in.Browser), token.From(ctx), Proof{Password: in.Body.Password, Code: in.Body.TOTP, Credential: in.Body.Credential})
 }

@@ -47,9 +47,18 @@ func (a *app) wrong() string {
 	}
 }
 
+// vouch proves the address of an account.
+func (w *world) vouch(s session) {
+	w.t.Helper()
+	if _, err := w.db.Exec(w.t.Context(), `UPDATE users SET email_verified = true WHERE id = $1`, s.User.ID); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // withApp puts an authenticator app in force; its code of now is still unused.
 func (w *world) withApp(s session) *app {
 	w.t.Helper()
+	w.vouch(s)
 	a := &app{w: w}
 	var setup auth.TOTPSetup
 	w.Call(apitest.Call{What: "set an app up", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp", Status: 200}).Data(&setup)
@@ -82,6 +91,8 @@ func TestTOTP(t *testing.T) {
 	w.Call(apitest.Call{What: "none yet", As: s.AccessToken, Path: "/api/auth/totp", Status: 200, Has: `{"active":false,"recoveryCodes":0}`})
 	w.Call(apitest.Call{What: "nothing to confirm", As: s.AccessToken, Path: "/api/auth/totp/confirm", Body: map[string]string{"code": "123456"}, Status: 409})
 	w.Call(apitest.Call{What: "no recovery codes without an app", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp/recovery-codes", Status: 404})
+	w.Call(apitest.Call{What: "on an account that may be somebody else's", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp", Status: 403, Has: "email_unverified"})
+	w.vouch(s)
 	var setup auth.TOTPSetup
 	a := w.Call(apitest.Call{What: "set up", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp", Status: 200})
 	a.Data(&setup)
@@ -219,6 +230,7 @@ func TestOneCodeUsedAtOnce(t *testing.T) {
 func TestConfirmedOnceAtOnce(t *testing.T) {
 	w := start(t)
 	s := w.register("ada@example.com")
+	w.vouch(s)
 	var setup auth.TOTPSetup
 	w.Call(apitest.Call{As: s.AccessToken, Method: "POST", Path: "/api/auth/totp", Status: 200}).Data(&setup)
 	phone := &app{w: w, secret: setup.Secret}
