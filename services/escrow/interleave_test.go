@@ -109,6 +109,9 @@ var reaches = []reach{
 		return true
 	}},
 	{"refund", func(d duel, p *process) bool { return d.post(p, d.w.Token("admin", uuid.New()), "refund", `{}`) }},
+	{"award", func(d duel, p *process) bool {
+		return d.post(p, d.w.Token("admin", uuid.New()), "release", `{}`)
+	}},
 	{"cancel", func(d duel, p *process) bool {
 		return d.hear(p, event.BookingCancelled{Booking: d.booking, Cause: "client", Shares: shares(8000, 8000, "USD")})
 	}},
@@ -150,7 +153,7 @@ func (w *world) play(home *process, ps []*process, who ...reach) interleave.Play
 		w.t.Fatal(err)
 	}
 	d := duel{w, b, id}
-	if slices.Contains(names(who), "unfreeze") {
+	if slices.Contains(names(who), "unfreeze") || slices.Contains(names(who), "award") {
 		d.post(home, w.Token("admin", uuid.New()), "freeze", `{"reason":"quarrel"}`)
 	}
 	yes := make([]bool, len(who))
@@ -253,9 +256,9 @@ func (w *world) lawful(d duel, who []reach, yes []bool) error {
 		}
 	}
 	switch {
-	case released == a.Held && won["refund"] > 0, refunded == a.Held && won["release"] > 0, won["release"] > 0 && won["refund"] > 0 && won["part"]+won["part back"] == 0:
+	case released == a.Held && won["refund"] > 0, refunded == a.Held && won["release"]+won["award"] > 0, won["release"]+won["award"] > 0 && won["refund"] > 0 && won["part"]+won["part back"] == 0:
 		return fmt.Errorf("a full release and a full refund both won: %v", won)
-	case by["released client"] != won["release"]+won["part"], by["refunded admin"] != won["refund"]+won["part back"]:
+	case by["released client"] != won["release"]+won["part"], by["released admin"] != won["award"], by["refunded admin"] != won["refund"]+won["part back"]:
 		return fmt.Errorf("the answers were yes to %v; moved was %v", won, by)
 	case by["released auto"] > 1, by["released cancelled"]+by["refunded cancelled"] > 2:
 		return fmt.Errorf("something moved twice: %v", by)
@@ -279,6 +282,19 @@ func TestEveryOrderOfTwo(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Two admins decide about frozen money at once: one for the worker, one for the client. One of them is told that it is decided.
+func TestTwoAdminsDecideOnce(t *testing.T) {
+	w := start(t)
+	stage, ps := w.ring(2)
+	home := w.process(w.url)
+	award, refund := reaches[4], reaches[3]
+	runs := stage.Every(func() interleave.Play { return w.play(home, ps, award, refund) })
+	t.Logf("%d orders", runs)
+	if both, err := postgres.One[int](t.Context(), w.db, `SELECT count(*)::int FROM escrow_accounts WHERE status NOT IN ('released', 'refunded')`); err != nil || both > 0 || runs < 8 {
+		t.Errorf("%d accounts are not decided in %d orders, %v", both, runs, err)
 	}
 }
 
