@@ -1,37 +1,16 @@
 package booking_test
 
 import (
-	"context"
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"tulifo/platform/api/apitest"
-	"tulifo/platform/fetch"
-	"tulifo/platform/peer"
-	"tulifo/platform/postgres/pgtest"
 	"tulifo/platform/postgres/pgtest/interleave"
 	"tulifo/platform/soak"
-	"tulifo/platform/token"
 	"tulifo/services/booking"
 )
-
-// process is booking as it runs in a process of its own, with connections of its own.
-func (w *world) process(url string) *apitest.Server {
-	w.t.Helper()
-	db := pgtest.Open(w.t, url, schema)
-	web, err := fetch.New(fetch.Options{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	s := booking.New(db, w.clock, peer.New("booking", w.Keys, w.near.handlers(w.t), nil), web, w.config)
-	// News of sessions, of which there are none, keep coming however long a soak goes on.
-	news := token.NewRevocations()
-	go news.Follow(w.t.Context(), slog.New(slog.DiscardHandler), func(context.Context, time.Time) ([]token.Revoked, error) { return nil, nil })
-	return apitest.New(w.t, apitest.Options{Service: "booking", Register: s.Routes, DB: db, Keys: w.Keys, Revocations: news})
-}
 
 // rush is an hour that several reach for at once.
 type rush struct {
@@ -91,7 +70,7 @@ func TestOneHourHasOneWinnerInEveryOrder(t *testing.T) {
 	}
 	w.setHours(map[string]any{"timezone": "UTC", "weekly": weekly, "horizonDays": 730})
 	stage := interleave.New(t, w.url, 2)
-	ps := []*apitest.Server{w.process(stage.URL(0)), w.process(stage.URL(1))}
+	ps := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}
 	hour := w.clock.Now().AddDate(0, 0, 3).Truncate(24 * time.Hour).Add(12 * time.Hour)
 	for i, first := range grabs[:3] {
 		for _, second := range grabs[i:] {
