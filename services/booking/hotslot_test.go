@@ -75,7 +75,7 @@ func TestOneHourHasOneWinnerInEveryOrder(t *testing.T) {
 	for i, first := range grabs[:3] {
 		for _, second := range grabs[i:] {
 			won := map[bool]int{}
-			stage.Sample(soak.N(3, 40), r, func() interleave.Play {
+			stage.Sample(soak.N(2, 40), r, func() interleave.Play {
 				hour = hour.AddDate(0, 0, 1)
 				calls := []apitest.Call{first.ready(rush{w, hour, 0}), second.ready(rush{w, hour, 1})}
 				var got [2]apitest.Answer
