@@ -37,7 +37,7 @@ type EscrowRefunded struct {
 	Escrow
 	MoveID uuid.UUID    `json:"moveId"`
 	Amount money.Amount `json:"amount"`
-	Cause  string       `json:"cause"` // cancelled, no_show, resolution or admin
+	Cause  string       `json:"cause"` // cancelled, no_show, resolution, admin, or chargeback: the client has it from the bank already
 }
 
 func (EscrowRefunded) Type() string { return "escrow.refunded" }

@@ -66,6 +66,16 @@ type PaymentChargebackWon struct {
 
 func (PaymentChargebackWon) Type() string { return "payment.chargeback_won" }
 
+// PaymentChargebackLost says that the bank keeps what it took back. Owed is what the client, who has it from the bank, still owes of the payment:
+// what is held pays for it.
+type PaymentChargebackLost struct {
+	Payment
+	Charged money.Amount `json:"charged"`
+	Owed    money.Amount `json:"owed"`
+}
+
+func (PaymentChargebackLost) Type() string { return "payment.chargeback_lost" }
+
 // PayoutPaid says that the worker's bank has the money.
 type PayoutPaid struct {
 	PayoutID uuid.UUID    `json:"payoutId"`
@@ -84,3 +94,12 @@ type PayoutFailed struct {
 }
 
 func (PayoutFailed) Type() string { return "payout.failed" }
+
+// PayoutSchedulePaused says that scheduled payouts have stopped after several failed in a row; the user starts them again.
+type PayoutSchedulePaused struct {
+	UserID   uuid.UUID `json:"userId"`
+	Failures int       `json:"failures"`
+	Reason   string    `json:"reason"` // of the last failure, as the rail names it
+}
+
+func (PayoutSchedulePaused) Type() string { return "payout.schedule_paused" }

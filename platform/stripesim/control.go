@@ -1,6 +1,7 @@
 package stripesim
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -270,4 +271,44 @@ func controlTopUp(t *tx, r *request) (any, error) {
 		return nil, err
 	}
 	return getBalance(t, r)
+}
+
+// controlObject changes an object by hand, as nothing at Stripe would: amount, status, or gone, after which nobody finds it. No money moves and
+// no webhook tells of it.
+func controlObject(t *tx, r *request) (any, error) {
+	amount, changes := r.whole("amount")
+	status, gone := r.str("status"), r.flag("gone")
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	rec, ok, err := t.record(r.path("id"))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, missing("object", r.path("id"))
+	}
+	var body map[string]any
+	d := json.NewDecoder(bytes.NewReader(rec.Body))
+	d.UseNumber()
+	if err := d.Decode(&body); err != nil {
+		return nil, err
+	}
+	if gone {
+		t.delete(keyObject + r.path("id"))
+		return body, nil
+	}
+	if changes {
+		body["amount"] = amount
+		if _, ok := body["amount_received"]; ok {
+			body["amount_received"] = amount
+		}
+	}
+	if status != "" {
+		body["status"] = status
+	}
+	if rec.Body, err = json.Marshal(body); err != nil {
+		return nil, err
+	}
+	return body, t.store(r.path("id"), rec)
 }

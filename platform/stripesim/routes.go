@@ -76,6 +76,7 @@ func (s *Simulator) controlRoutes(mux *http.ServeMux) {
 		"POST /_control/payouts/{id}/{how}":  controlPayout,
 		"POST /_control/accounts/{id}":       controlAccount,
 		"POST /_control/balance":             controlTopUp,
+		"POST /_control/objects/{id}":        controlObject,
 		"POST /_control/events/{id}/resend":  resendEvent,
 	} {
 		mux.HandleFunc(pattern, s.serve(ep, false))

@@ -232,6 +232,36 @@ func TestChargebackStopsWhatRemains(t *testing.T) {
 	w.want(early, escrow.Frozen, "0.00", "0.00")
 }
 
+// What is held pays for a chargeback that is lost, whoever else holds it, and only so much; no admin is needed.
+func TestLostChargebackIsPaidFromWhatIsHeld(t *testing.T) {
+	w := start(t)
+	b, a := w.held(16000, "USD")
+	back := event.PaymentChargedBack{Payment: w.paid(b).Payment, Charged: money.Of(16000, "USD")}
+	lost := event.PaymentChargebackLost{Payment: back.Payment, Charged: back.Charged, Owed: money.Of(16000, "USD")}
+	w.hear(b.BookingID, back)
+	w.Call(apitest.Call{What: "dispute freezes besides", As: w.asDispute, Path: w.path(a, "freeze"), Body: map[string]any{"reason": "quarrel"}, Status: 200})
+	w.hear(b.BookingID, lost)
+	w.want(b, escrow.Refunded, "0.00", "160.00")
+	w.hear(b.BookingID, lost)
+	w.want(b, escrow.Refunded, "0.00", "160.00")
+
+	part, _ := w.held(16000, "USD")
+	at := w.clock.Now().Add(72 * time.Hour)
+	back.Payment = w.paid(part).Payment
+	w.hear(part.BookingID, event.BookingCompleted{Booking: part, ReleaseAt: at}, back)
+	w.until(at.Add(time.Hour))
+	w.want(part, escrow.Frozen, "0.00", "0.00")
+	w.hear(part.BookingID, event.PaymentChargebackLost{Payment: back.Payment, Charged: money.Of(6000, "USD"), Owed: money.Of(6000, "USD")})
+	w.until(w.clock.Now().Add(time.Second))
+	w.want(part, escrow.Split, "100.00", "60.00")
+
+	gone, _ := w.held(16000, "USD")
+	w.hear(gone.BookingID, event.BookingCompleted{Booking: gone, ReleaseAt: w.clock.Now()})
+	w.until(w.clock.Now().Add(time.Second))
+	w.hear(gone.BookingID, event.PaymentChargebackLost{Payment: w.paid(gone).Payment, Charged: money.Of(16000, "USD"), Owed: money.Of(0, "USD")})
+	w.want(gone, escrow.Released, "160.00", "0.00")
+}
+
 // Events of different services about one booking come in any order; whatever it is, the money ends where it belongs.
 func TestAnyOrderEndsAlike(t *testing.T) {
 	w := start(t)

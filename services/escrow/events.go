@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"context"
+	"fmt"
 
 	"tulifo/event"
 	"tulifo/platform/postgres"
@@ -44,6 +45,28 @@ func (s *Service) onChargebackWon(ctx context.Context, tx postgres.Tx, e event.P
 		return forget(ctx, tx, e.BookingID, chargedBack)
 	}
 	c, at := change{Account: a}, s.now()
+	if err := c.unfreeze(byChargeback, paymentService, at); err != nil {
+		return err
+	}
+	return s.keep(ctx, tx, c, paymentService, at)
+}
+
+// onChargebackLost gives what is held for what the bank keeps, whoever else holds it: the client has it already. What is left may move again.
+func (s *Service) onChargebackLost(ctx context.Context, tx postgres.Tx, e event.PaymentChargebackLost) error {
+	a, ok, err := lockByBooking(ctx, tx, e.BookingID)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("a chargeback of booking %s is lost before its account is here", e.BookingID)
+	}
+	if a.Currency != e.Owed.Currency {
+		return fmt.Errorf("a chargeback of booking %s is in %s, and %s is held", e.BookingID, e.Owed.Currency, a.Currency)
+	}
+	c, at := change{Account: a}, s.now()
+	if err := c.move(refund, min(e.Owed.Minor, a.remaining()), byChargeback, paymentService, at); err != nil {
+		return err
+	}
 	if err := c.unfreeze(byChargeback, paymentService, at); err != nil {
 		return err
 	}

@@ -56,6 +56,7 @@ func (s *Service) Subscribe(in *outbox.Inbox) {
 	outbox.On(in, s.onPaymentCompleted)
 	outbox.On(in, s.onChargedBack)
 	outbox.On(in, s.onChargebackWon)
+	outbox.On(in, s.onChargebackLost)
 	outbox.On(in, s.onBookingConfirmed)
 	outbox.On(in, s.onBookingRescheduled)
 	outbox.On(in, s.onBookingCompleted)

@@ -106,6 +106,9 @@ func table() map[string]rule {
 		on(Payments, booking, func(e event.PaymentChargebackWon) []to {
 			return []to{noted(e.ClientID, client), told(e.WorkerID, worker)}
 		}),
+		on(Payments, booking, func(e event.PaymentChargebackLost) []to {
+			return []to{noted(e.ClientID, client), told(e.WorkerID, worker)}
+		}),
 		on(Payments, booking, func(e event.EscrowHeld) []to { return []to{told(e.WorkerID, worker)} }),
 		on(Payments, booking, func(e event.EscrowReleased) []to { return []to{noted(e.ClientID, client), told(e.WorkerID, worker)} }),
 		on(Payments, booking, func(e event.EscrowRefunded) []to { return []to{noted(e.ClientID, client), noted(e.WorkerID, worker)} }),
@@ -113,6 +116,7 @@ func table() map[string]rule {
 		on(Payments, booking, func(e event.EscrowUnfrozen) []to { return []to{noted(e.ClientID, client), noted(e.WorkerID, worker)} }),
 		on(Payments, earnings, func(e event.PayoutPaid) []to { return []to{told(e.UserID, user)} }),
 		on(Payments, earnings, func(e event.PayoutFailed) []to { return []to{told(e.UserID, user)} }),
+		on(Payments, earnings, func(e event.PayoutSchedulePaused) []to { return []to{told(e.UserID, user)} }),
 
 		on(Reviews, booking, func(e event.ReviewCreated) []to { return []to{told(e.RevieweeID, user)} }),
 		on(Reviews, booking, func(e event.ReviewRevealed) []to { return []to{told(e.RevieweeID, user)} }),

@@ -102,6 +102,8 @@ var samples = []outbox.Event{
 	event.BookingNoShowContested{Booking: gig, Reason: "I was there"},
 	event.PaymentCompleted{Payment: paid}, event.PaymentFailed{Payment: paid, Reason: "card_declined"}, event.PaymentRefunded{Payment: paid, Refund: gig.Amount},
 	event.PaymentChargedBack{Payment: paid, Charged: gig.Amount}, event.PaymentChargebackWon{Payment: paid, Charged: gig.Amount},
+	event.PaymentChargebackLost{Payment: paid, Charged: gig.Amount, Owed: gig.Amount}, event.PayoutSchedulePaused{UserID: bob, Failures: 3, Reason: "account_closed"},
+	event.EscrowRefunded{Escrow: kept, Amount: gig.Amount, Cause: "chargeback"},
 	event.EscrowHeld{Escrow: kept}, event.EscrowReleased{Escrow: kept, Amount: gig.Amount}, event.EscrowRefunded{Escrow: kept, Amount: gig.Amount},
 	event.EscrowFrozen{Escrow: kept, Reason: "dispute"}, event.EscrowUnfrozen{Escrow: kept},
 	event.PayoutPaid{UserID: bob, Amount: gig.Amount}, event.PayoutFailed{UserID: bob, Amount: gig.Amount, Reason: "account_closed"},

@@ -9,6 +9,7 @@ import (
 	"github.com/stripe/stripe-go/v85"
 
 	"tulifo/event"
+	"tulifo/platform/money"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 )
@@ -67,11 +68,12 @@ func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, 
 		return nil
 	}
 	wallet, debt := purse{walletOf(p.WorkerID), p.Currency}, purse{debtOf(p.WorkerID), p.Currency}
-	b, err := read(ctx, tx, nil, []purse{wallet, debt}, nil)
+	b, err := read(ctx, tx, nil, []purse{wallet, debt}, disputeFees(d))
 	if err != nil {
 		return err
 	}
 	at := s.clock.Now()
+	bookDisputeFees(tx, p, d, b, at)
 	if c == nil {
 		bears := bear(p.holding(), charged.Minor, borne)
 		c = &chargeback{d.ID, p.ID, charged.Minor, bears.Client, bears.Worker, bears.Fees, "open", at, nil, 0}
@@ -98,6 +100,13 @@ func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, 
 		}
 	case d.Status == stripe.DisputeStatusLost:
 		tx.Later(`UPDATE chargebacks SET status = 'lost', closed_at = $2, next_try_at = NULL WHERE id = $1`, c.ID, at)
+		e := event.PaymentChargebackLost{Payment: p.event(), Charged: charged, Owed: money.Of(min(p.ClientOwes, c.FromClient), p.Currency)}
+		if err := s.audited(ctx, tx, "payment.chargeback_lost", p.ID, charged); err != nil {
+			return err
+		}
+		if err := outbox.Add(ctx, tx, p.BookingID, e); err != nil {
+			return err
+		}
 	}
 	p.Status = p.settled()
 	s.save(tx, p)
@@ -105,6 +114,29 @@ func (s *Service) followDispute(ctx context.Context, tx postgres.Tx, p payment, 
 	tx.Later(`UPDATE refunds SET next_try_at = $2 WHERE payment_id = $1 AND status = 'pending' AND next_try_at > $2`, p.ID, time.Now().UTC())
 	poke(tx)
 	return nil
+}
+
+// disputeFees are the business keys of what the rail has charged for the dispute itself.
+func disputeFees(d *stripe.Dispute) (keys []string) {
+	for _, one := range d.BalanceTransactions {
+		keys = append(keys, fmt.Sprint("dispute_fee:", d.ID, ":", one.ID))
+	}
+	return keys
+}
+
+// bookDisputeFees books what the rail keeps for handling the dispute, or has given back of it; the platform pays it.
+func bookDisputeFees(tx postgres.Tx, p payment, d *stripe.Dispute, b books, at time.Time) {
+	for i, key := range disputeFees(d) {
+		one := d.BalanceTransactions[i]
+		fee, whole := railAmount(one.Fee, one.Currency)
+		if b.posted[key] || !whole || fee.Minor == 0 {
+			continue
+		}
+		booked := posting{Key: key, Kind: kindRailFee, Subject: p.BookingID, At: at}
+		booked.move(fee.Minor, fee.Currency, railFees, railClearing)
+		booked.move(-fee.Minor, fee.Currency, railClearing, railFees)
+		post(tx, booked)
+	}
 }
 
 // retryChargeback asks what became of a chargeback that no webhook has closed.
@@ -134,7 +166,7 @@ func (s *Service) winChargeback(ctx context.Context, tx postgres.Tx, p *payment,
 		// The client's refund has paid his debt, which he did not have in the end.
 		f := refund{ID: uuid.NewSHA1(p.ID, []byte(c.ID)), PaymentID: p.ID, Amount: rail, RailAmount: rail, Currency: p.Currency, Status: refundPending, CreatedAt: at}
 		p.RefundDone -= rail
-		if err := s.startRefund(ctx, tx, p, f); err != nil {
+		if err := s.startRefund(ctx, tx, p, f, true); err != nil {
 			return err
 		}
 	}

@@ -144,7 +144,7 @@ func (s *Service) onEscrowRefunded(ctx context.Context, tx postgres.Tx, es []eve
 		done[p.ID] += e.Amount.Minor - rail
 		postings = append(postings, one)
 		f := refund{ID: e.MoveID, PaymentID: p.ID, Amount: e.Amount.Minor, RailAmount: rail, Currency: p.Currency, Status: refundPending, CreatedAt: at}
-		if err := s.startRefund(ctx, tx, p, f); err != nil {
+		if err := s.startRefund(ctx, tx, p, f, e.Cause != byChargeback); err != nil {
 			return err
 		}
 	}
@@ -184,13 +184,18 @@ func saveRefunded(tx postgres.Tx, before map[uuid.UUID]holding, ps map[uuid.UUID
 	}
 }
 
-// startRefund stores a refund that is to be sent. What has paid a debt of the client's instead is done at once.
-func (s *Service) startRefund(ctx context.Context, tx postgres.Tx, p *payment, f refund) error {
+// byChargeback is escrow's cause of a refund for which the client's bank has taken the money already.
+const byChargeback = "chargeback"
+
+// startRefund stores a refund that is to be sent. What has paid a debt of the client's instead is done at once, and told when tell says so.
+func (s *Service) startRefund(ctx context.Context, tx postgres.Tx, p *payment, f refund, tell bool) error {
 	var next *time.Time
 	if f.RailAmount == 0 {
 		f.Status, f.SettledAt = refundSucceeded, &f.CreatedAt
-		if err := outbox.Add(ctx, tx, p.BookingID, event.PaymentRefunded{Payment: p.event(), RefundID: f.ID, Refund: f.total()}); err != nil {
-			return err
+		if tell {
+			if err := outbox.Add(ctx, tx, p.BookingID, event.PaymentRefunded{Payment: p.event(), RefundID: f.ID, Refund: f.total()}); err != nil {
+				return err
+			}
 		}
 	} else {
 		now := time.Now().UTC()

@@ -116,7 +116,9 @@ func (r feeRule) detail() map[string]string {
 }
 
 // percent is basis points as a person reads them: 12.5 %.
-func percent(basisPoints int) string { return string(money.Of(int64(basisPoints), "USD").Decimal()) + " %" }
+func percent(basisPoints int) string {
+	return string(money.Of(int64(basisPoints), "USD").Decimal()) + " %"
+}
 
 // FeeRules is a page of all rules, those that begin last first.
 func (s *Service) FeeRules(ctx context.Context, by token.Caller, paging api.Paging) (api.Page[FeeRule], error) {

@@ -107,12 +107,13 @@ type Payout struct {
 	Currency  string        `json:"currency"`
 	Status    string        `json:"status" enum:"pending,transferred,in_transit,paid,returning,failed,needs_review"`
 	Failure   string        `json:"failure,omitempty" doc:"why the bank or Stripe refused, as Stripe names it"`
+	Scheduled bool          `json:"scheduled" doc:"by the payout schedule"`
 	CreatedAt time.Time     `json:"createdAt"`
 	SettledAt *time.Time    `json:"settledAt" doc:"when it was paid, or was back in the wallet"`
 }
 
 func viewPayout(p payout) Payout {
-	return Payout{p.ID, p.total().Decimal(), p.Currency, p.Status, p.Failure, p.CreatedAt, p.SettledAt}
+	return Payout{p.ID, p.total().Decimal(), p.Currency, p.Status, p.Failure, p.Scheduled, p.CreatedAt, p.SettledAt}
 }
 
 type postPayoutIn struct {

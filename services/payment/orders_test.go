@@ -274,7 +274,7 @@ func (w *world) ending(b event.Booking, id uuid.UUID) (e ending) {
 				w.t.Errorf("%s is empty", name)
 			}
 			return true
-		case "created_at", "completed_at", "version", "failed_event":
+		case "created_at", "recorded_at", "completed_at", "version", "failed_event":
 			return true
 		}
 		return false

@@ -46,6 +46,7 @@ type payout struct {
 	RailID     *string
 	Failure    string
 	Review     string
+	Scheduled  bool // by the worker's schedule
 	CreatedAt  time.Time
 	SettledAt  *time.Time
 	AskedAt    *time.Time // system time of the first call of this state
@@ -53,7 +54,7 @@ type payout struct {
 	Attempts   int
 }
 
-const payoutColumns = `id, user_id, account_id, amount, currency, status, transfer_id, rail_id, failure, review, created_at, settled_at, asked_at, next_try_at, attempts`
+const payoutColumns = `id, user_id, account_id, amount, currency, status, transfer_id, rail_id, failure, review, scheduled, created_at, settled_at, asked_at, next_try_at, attempts`
 
 func (p payout) total() money.Amount { return money.Of(p.Amount, p.Currency) }
 
@@ -220,6 +221,9 @@ func (s *Service) followPayout(ctx context.Context, tx postgres.Tx, p *payout, r
 		at := s.clock.Now()
 		p.Status, p.SettledAt = payoutPaid, &at
 		post(tx, planPayoutPaid(p.ID, p.UserID, p.total(), at))
+		if p.Scheduled {
+			tx.Later(`UPDATE payout_schedules SET failures = 0 WHERE user_id = $1 AND paused_at IS NULL`, p.UserID)
+		}
 		return outbox.Add(ctx, tx, p.UserID, event.PayoutPaid{PayoutID: p.ID, UserID: p.UserID, Amount: p.total()})
 	case stripe.PayoutStatusFailed, stripe.PayoutStatusCanceled:
 		p.Status, p.NextTryAt, p.Failure = payoutReturning, &now, string(r.FailureCode)
@@ -245,6 +249,9 @@ func (s *Service) failPayout(ctx context.Context, tx postgres.Tx, p *payout) err
 	p.Status, p.SettledAt, p.NextTryAt = payoutFailed, &at, nil
 	post(tx, planPayoutFailed(p.ID, p.UserID, p.total(), settled, b.owes(p.UserID, p.Currency), at))
 	if err := s.audited(ctx, tx, "payout.failed", p.ID, p.total()); err != nil {
+		return err
+	}
+	if err := s.scheduledFailed(ctx, tx, *p); err != nil {
 		return err
 	}
 	return outbox.Add(ctx, tx, p.UserID, event.PayoutFailed{PayoutID: p.ID, UserID: p.UserID, Amount: p.total(), Reason: p.Failure})

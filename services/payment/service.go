@@ -65,6 +65,8 @@ func (s *Service) Routes(r *api.Router) {
 	api.List(r, "/api/payments/payouts", s.listPayouts, api.For("worker"), api.Of(api.NoOne), api.Summary("The caller's withdrawals, newest first."))
 	api.Get(r, "/api/payments/statement", s.getStatement, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("Every entry of a period with the running balance, as JSON or CSV."))
 	s.feeRoutes(r)
+	s.scheduleRoutes(r)
+	s.reconciliationRoutes(r)
 	api.Get(r, "/api/payments/booking/{bookingId}", s.getForBooking, api.For("service"), api.Summary("The payment of a booking."))
 	api.List(r, "/api/payments/ledger/escrow", s.listLedgerEscrow, api.For("service"), api.Summary("What the ledger holds for each booking."))
 }

@@ -108,7 +108,11 @@ func (n *neighbours) handlers() map[string]http.Handler {
 		n.mu.Unlock()
 		answer(w, 200, map[string]any{})
 	})
-	return map[string]http.Handler{"booking": booking, "auth": auth, "escrow": escrow}
+	user := http.NewServeMux()
+	user.HandleFunc("GET /api/users/{id}/card", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, 200, map[string]any{"id": r.PathValue("id"), "timezone": "Europe/Berlin"})
+	})
+	return map[string]http.Handler{"booking": booking, "auth": auth, "escrow": escrow, "user": user}
 }
 
 func start(t *testing.T) *world {
