@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := bin/tulifo
 SOURCES := $(shell find app cmd event gateway infrastructure platform services -type f -not -name '*_test.go' 2>/dev/null)
 
-.PHONY: help up test check checks soak bench generate build tour clean
+.PHONY: help up test check checks soak bench mutants generate build tour clean
 
 help: ## list these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,11 @@ bench: build ## measure beside nginx, Caddy, RabbitMQ, pgbench and Express, and 
 	@tools/need go npm pgbench nginx caddy rabbitmq
 	@go build -o .cache/bench ./bench
 	@.cache/bench $(ARGS)
+
+mutants: ## plant bugs, one at a time, and show that the tests catch each (ARGS="-only csv-formulas")
+	@tools/need go npm postgres
+	@go build -o .cache/pgrun ./platform/postgres/pgtest/pgrun
+	@.cache/pgrun go run ./internal/mutants $(ARGS)
 
 generate: ## write the generated documents under docs/
 	@tools/generate
