@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -103,6 +104,15 @@ func encode[O any](out O, status int) (reply, error) {
 	e := envelope{Success: true, Data: &out}
 	if p, ok := any(&out).(pager); ok {
 		e.Data, e.Meta = p.split()
+	}
+	if m, ok := any(out).(json.Marshaler); ok && e.Meta == nil {
+		// What writes itself is taken as it is: encoding/json would read it all once more.
+		raw, err := m.MarshalJSON()
+		if err != nil {
+			return reply{}, fmt.Errorf("encode answer: %w", err)
+		}
+		a.body = slices.Concat([]byte(`{"success":true,"data":`), raw, []byte(`}`))
+		return a, nil
 	}
 	v := reflect.New(reflect.TypeOf(e.Data))
 	v.Elem().Set(reflect.ValueOf(e.Data))

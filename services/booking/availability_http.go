@@ -2,6 +2,7 @@ package booking
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -233,7 +234,36 @@ type Slot struct {
 	Explanation string    `json:"explanation,omitempty"`
 }
 
-func (s *Service) getSlots(ctx context.Context, in *slotsIn) ([]Slot, error) {
+// SlotList writes itself: a month of free times is over a thousand of them.
+type SlotList []Slot
+
+// MarshalJSON writes what encoding/json would, without looking at each field's type again.
+func (list SlotList) MarshalJSON() ([]byte, error) {
+	out := append(make([]byte, 0, 2+160*len(list)), '[')
+	for i, s := range list {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = s.Start.UTC().AppendFormat(append(out, `{"startTime":"`...), time.RFC3339Nano)
+		out = s.End.UTC().AppendFormat(append(out, `","endTime":"`...), time.RFC3339Nano)
+		out = append(append(append(out, `","local":"`...), s.Local...), `","isAvailable":`...)
+		out = strconv.AppendBool(out, s.IsAvailable)
+		if s.Reason != "" {
+			out = append(append(append(out, `,"reason":"`...), s.Reason...), '"')
+		}
+		if s.Explanation != "" {
+			text, err := json.Marshal(s.Explanation)
+			if err != nil {
+				return nil, err
+			}
+			out = append(append(out, `,"explanation":`...), text...)
+		}
+		out = append(out, '}')
+	}
+	return append(out, ']'), nil
+}
+
+func (s *Service) getSlots(ctx context.Context, in *slotsIn) (SlotList, error) {
 	worker, err := api.Who(ctx, in.Worker)
 	if err != nil {
 		return nil, err
@@ -254,7 +284,7 @@ func (s *Service) getSlots(ctx context.Context, in *slotsIn) ([]Slot, error) {
 	}
 	offers, err := s.Offers(ctx, Slots{worker, within, in.Duration, in.Explain})
 	by := token.From(ctx)
-	out := make([]Slot, 0, len(offers))
+	out := make(SlotList, 0, len(offers))
 	for _, o := range offers {
 		slot := Slot{Start: o.Start, End: o.End, Local: o.Start.In(loc).Format(time.RFC3339), IsAvailable: o.refusal == nil}
 		if o.refusal != nil {
