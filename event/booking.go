@@ -19,7 +19,18 @@ type Booking struct {
 	End       time.Time    `json:"end"`
 	Amount    money.Amount `json:"amount"` // gross price
 	Version   int64        `json:"version"`
+	Series    *Series      `json:"series,omitempty"` // when one act was about several bookings at once
 }
+
+// Series is which of the bookings that one act was about a booking is. Who is told of the first is told of them all.
+type Series struct {
+	SeriesID uuid.UUID `json:"seriesId"`
+	N        int       `json:"n"` // from 1 on, by start
+	Of       int       `json:"of"`
+}
+
+// Again says whether word of this act has been given with another booking.
+func (b Booking) Again() bool { return b.Series != nil && b.Series.N > 1 }
 
 // Shares is how the held gross is divided when a booking ends without being done.
 type Shares struct {
@@ -68,6 +79,8 @@ type BookingRescheduled struct {
 	Booking
 	PreviousStart time.Time `json:"previousStart"`
 	PreviousEnd   time.Time `json:"previousEnd"`
+	// Of a confirmed booking that is not paid: until when it has to be, now that it starts at another time.
+	PayBy *time.Time `json:"payBy,omitempty"`
 }
 
 func (BookingRescheduled) Type() string { return "booking.rescheduled" }

@@ -103,6 +103,7 @@ type (
 		Client  uuid.UUID `json:"client"`
 		Day     Date      `json:"day"`
 		Minutes int       `json:"minutes"`
+		Series  bool      `json:"series"`
 	}
 )
 
@@ -126,7 +127,7 @@ const calendarSQL = `
 			FROM imported_busy i JOIN external_calendars x ON x.id = i.calendar_id WHERE i.worker_id = $1 AND i.ends_at > $3 AND i.starts_at < $4) AS imported,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('period', l.period, 'start', l.start, 'bookings', l.bookings, 'minutes', l.minutes)), '[]')
 			FROM load l WHERE l.worker_id = $1 AND l.start BETWEEN $5 AND $6) AS load,
-		(SELECT coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'client', k.client_id, 'day', k.load_day, 'minutes', k.duration_minutes)), '[]')
+		(SELECT coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'client', k.client_id, 'day', k.load_day, 'minutes', k.duration_minutes, 'series', k.series_id IS NOT NULL)), '[]')
 			FROM bookings k WHERE k.worker_id = $1 AND k.status = 'pending' AND k.expires_at <= $7) AS overdue,
 		coalesce((SELECT h.held FROM holds h WHERE h.client_id = $2 AND h.worker_id = $1), 0) AS held_with_worker,
 		coalesce((SELECT h.held FROM holds h WHERE h.client_id = $2 AND h.worker_id = '00000000-0000-0000-0000-000000000000'), 0) AS held_in_all,
@@ -194,7 +195,7 @@ func queryCalendar(ctx context.Context, q postgres.Querier, worker, client uuid.
 func (c *workerCalendar) forget(o overdueRow, client uuid.UUID) {
 	c.overdue = append(c.overdue, o.ID)
 	c.calendar = *c.without(Booking{ID: o.ID, LoadDay: o.Day, Duration: o.Minutes})
-	if o.Client == client {
+	if o.Client == client && !o.Series { // a series holds until its last one has expired
 		c.holdsWithWorker--
 		c.holdsInAll--
 	}

@@ -25,6 +25,7 @@ type Booking struct {
 	WorkerID      uuid.UUID
 	ClientID      uuid.UUID
 	ProjectID     *uuid.UUID
+	SeriesID      *uuid.UUID // of the series that it was made in
 	Title         string
 	Description   string
 	Notes         string
@@ -124,7 +125,10 @@ func (s *Service) Book(ctx context.Context, by token.Caller, want Request) (Book
 	if !want.End.After(want.Start) {
 		return Booking{}, errs.Field("endTime", "is not after startTime")
 	}
-	cal, err := s.calendarFor(ctx, by, want)
+	read := func(q postgres.Querier) (*workerCalendar, error) {
+		return readCalendar(ctx, q, want.WorkerID, by.ID, span{want.Start, want.End}, s.now())
+	}
+	cal, err := s.calendarFor(ctx, by, want, read)
 	if err != nil {
 		return Booking{}, err
 	}
@@ -139,7 +143,7 @@ func (s *Service) Book(ctx context.Context, by token.Caller, want Request) (Book
 		}
 		// The calendar has changed since the decision: decide on the new one. It is read in the transaction, because who waits for a
 		// second connection while holding one can wait for ever.
-		if cal, err = readCalendar(ctx, tx, want.WorkerID, by.ID, span{want.Start, want.End}, s.now()); err != nil {
+		if cal, err = read(tx); err != nil {
 			return err
 		}
 		if b, err = s.draw(cal, by, want); err != nil {
@@ -154,8 +158,8 @@ func (s *Service) Book(ctx context.Context, by token.Caller, want Request) (Book
 }
 
 // calendarFor reads what decides, and asks the owners of what the local copies do not say.
-func (s *Service) calendarFor(ctx context.Context, by token.Caller, want Request) (*workerCalendar, error) {
-	cal, err := readCalendar(ctx, s.db, want.WorkerID, by.ID, span{want.Start, want.End}, s.now())
+func (s *Service) calendarFor(ctx context.Context, by token.Caller, want Request, read func(postgres.Querier) (*workerCalendar, error)) (*workerCalendar, error) {
+	cal, err := read(s.db)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +167,7 @@ func (s *Service) calendarFor(ctx context.Context, by token.Caller, want Request
 		if err := s.learnWorker(ctx, want.WorkerID); err != nil {
 			return nil, err
 		}
-		if cal, err = readCalendar(ctx, s.db, want.WorkerID, by.ID, span{want.Start, want.End}, s.now()); err != nil {
+		if cal, err = read(s.db); err != nil {
 			return nil, err
 		}
 	}
@@ -181,10 +185,15 @@ func (c *workerCalendar) doubtful(want Request) bool {
 
 // draw decides and answers the booking as it would be.
 func (s *Service) draw(cal *workerCalendar, by token.Caller, want Request) (Booking, error) {
-	now, at := s.now(), span{want.Start.UTC(), want.End.UTC()}
-	if no := decide(&cal.calendar, at, now); no != nil {
+	if no := decide(&cal.calendar, span{want.Start.UTC(), want.End.UTC()}, s.now()); no != nil {
 		return Booking{}, no.forClient()
 	}
+	return s.make(cal, by, want)
+}
+
+// make is the booking of a time that can be booked.
+func (s *Service) make(cal *workerCalendar, by token.Caller, want Request) (Booking, error) {
+	now, at := s.now(), span{want.Start.UTC(), want.End.UTC()}
 	if cal.holdsWithWorker >= maxHoldsWithWorker || cal.holdsInAll >= maxHoldsInAll {
 		return Booking{}, errTooManyHolds
 	}
@@ -238,18 +247,25 @@ func (s *Service) keep(ctx context.Context, tx postgres.Tx, b Booking, cal *work
 	if err := s.expireOverdue(ctx, tx, cal.overdue); err != nil {
 		return false, err
 	}
-	if stored, err := insert(ctx, tx, b, cal, b.due(s.config)); err != nil || !stored {
+	if stored, err := insert(ctx, tx, cal, s.config, b); err != nil || !stored {
 		return false, err
 	}
+	return true, s.tellMade(ctx, tx, b, nil)
+}
+
+// tellMade remembers and tells that b was made; part says which of a series it is.
+func (s *Service) tellMade(ctx context.Context, tx postgres.Tx, b Booking, part *event.Series) error {
 	if err := remember(ctx, tx, Booking{}, b, b.ClientID.String()); err != nil {
-		return false, err
+		return err
 	}
 	s.count(tx, b.Status)
 	tx.Committed(func() { timer.Poke("booking") })
+	facts := b.facts()
+	facts.Series = part
 	if b.Status == Confirmed {
-		return true, outbox.Add(s.telling(ctx), tx, b.ID, event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy})
+		return outbox.Add(s.telling(ctx), tx, b.ID, event.BookingConfirmed{Booking: facts, PayBy: *b.PayBy})
 	}
-	return true, outbox.Add(s.telling(ctx), tx, b.ID, event.BookingCreated{Booking: b.facts(), ExpiresAt: *b.ExpiresAt})
+	return outbox.Add(s.telling(ctx), tx, b.ID, event.BookingCreated{Booking: facts, ExpiresAt: *b.ExpiresAt})
 }
 
 func (s *Service) expireOverdue(ctx context.Context, tx postgres.Tx, overdue []uuid.UUID) error {
@@ -293,6 +309,7 @@ type Filter struct {
 	Role     string // client or worker: which side the caller is on
 	Status   string
 	From, To time.Time
+	Series   uuid.UUID
 }
 
 // Bookings are those of the caller, or for an admin everybody's, latest start first.

@@ -35,10 +35,12 @@ var checks = []struct{ says, sql string }{
 		WHERE coalesce(l.bookings, 0) <> coalesce(c.bookings, 0) OR coalesce(l.minutes, 0) <> coalesce(c.minutes, 0)`},
 	{"the unpaid bookings of client %s are not as many as counted", `
 		WITH unpaid AS (
-			SELECT client_id, p.worker_id, count(*) AS held
+			SELECT client_id, p.worker_id, count(DISTINCT coalesce(series_id, k.id)) AS held
 			FROM bookings k CROSS JOIN LATERAL (VALUES (k.worker_id), ('00000000-0000-0000-0000-000000000000'::uuid)) AS p (worker_id)
 			WHERE status IN ('pending', 'confirmed') AND paid_at IS NULL GROUP BY 1, 2)
 		SELECT DISTINCT client_id AS id FROM holds h FULL JOIN unpaid u USING (client_id, worker_id) WHERE coalesce(h.held, 0) <> coalesce(u.held, 0)`},
+	{"series %s does not know how many of its bookings are unpaid", `
+		SELECT s.id FROM series s WHERE s.held <> (SELECT count(*) FROM bookings k WHERE k.series_id = s.id AND status IN ('pending', 'confirmed') AND paid_at IS NULL)`},
 	{"booking %s has no amount that follows from its rate", `
 		SELECT id FROM bookings WHERE amount_minor <> (rate_minor * duration_minutes + 30) / 60
 			OR duration_minutes <> extract(epoch FROM ends_at - starts_at) / 60`},

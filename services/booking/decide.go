@@ -1,6 +1,7 @@
 package booking
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -289,6 +290,18 @@ func (c *calendar) without(b Booking) *calendar {
 		rest.load[p] = l
 	}
 	return &rest
+}
+
+// with is the calendar as if b were booked too.
+func (c *calendar) with(b Booking) *calendar {
+	more := *c
+	more.held = append(slices.Clone(c.held), held{span: b.held(), booking: b.ID, before: b.BufferBefore, after: b.BufferAfter, reason: b.Title})
+	more.load = maps.Clone(c.load)
+	for _, p := range []period{dayOf(b.LoadDay), weekOf(b.LoadDay)} {
+		l := more.load[p]
+		more.load[p] = load{l.Bookings + 1, l.Minutes + b.Duration}
+	}
+	return &more
 }
 
 // agreed is the calendar for a time on which both sides agree, so that no notice is needed.

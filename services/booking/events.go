@@ -30,12 +30,19 @@ func (s *Service) onUserSuspended(ctx context.Context, tx postgres.Tx, e event.U
 	return s.dropPending(ctx, tx, e.UserID, "The account was suspended.")
 }
 
+func (s *Service) onUserReinstated(ctx context.Context, tx postgres.Tx, e event.UserReinstated) error {
+	return keepSuspended(ctx, tx, e.UserID, false)
+}
+
 func (s *Service) onUserDeleted(ctx context.Context, tx postgres.Tx, e event.UserDeleted) error {
 	return s.dropPending(ctx, tx, e.UserID, "The account was deleted.")
 }
 
 // dropPending cancels what the user has pending, on either side. Confirmed bookings carry money and stay for their parties or an admin.
 func (s *Service) dropPending(ctx context.Context, tx postgres.Tx, user uuid.UUID, reason string) error {
+	if err := keepSuspended(ctx, tx, user, true); err != nil {
+		return err
+	}
 	pending, err := lockPendingOf(ctx, tx, user)
 	if err != nil {
 		return err

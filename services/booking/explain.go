@@ -26,7 +26,7 @@ func refuse(code, format string, args ...any) *Refusal {
 }
 
 // forClient is the refusal as one who wants to book may read it.
-func (r *Refusal) forClient() error {
+func (r *Refusal) forClient() *errs.Error {
 	switch r.Code {
 	case codeInactive:
 		return errs.Coded(errs.Conflict, r.Code, "The worker takes no bookings at the moment.")

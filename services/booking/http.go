@@ -30,6 +30,7 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/bookings/{id}/no-show/contest", s.contest, parties, api.Of(api.Asked), api.While(NoShow), api.Once, api.Summary("Object to having been absent."))
 	api.Post(r, "/api/bookings/{id}/reschedule", s.reschedule, parties, api.Of(api.Party), api.While(movable...), api.Once, api.Summary("Move to another start, or propose it when it is near."))
 	api.Post(r, "/api/bookings/{id}/reschedule/accept", s.acceptReschedule, parties, api.Of(api.Asked), api.While(movable...), api.Once, api.Summary("Accept the start that the other side proposes."))
+	s.seriesRoutes(r)
 	api.Post(r, "/api/bookings/calendar", s.newFeed, parties, api.Of(api.NoOne), api.Created, api.Secret, api.Summary("A new secret address of the caller's calendar feed; an older one stops working."))
 	api.Delete(r, "/api/bookings/calendar", s.noFeed, parties, api.Of(api.NoOne), api.Summary("Close the caller's calendar feed."))
 	// One route for /{id}/ics and /calendar/{token}.ics: net/http holds that the two patterns conflict.
@@ -43,6 +44,7 @@ type Answer struct {
 	WorkerID    uuid.UUID     `json:"workerId"`
 	ClientID    uuid.UUID     `json:"clientId"`
 	ProjectID   *uuid.UUID    `json:"projectId"`
+	SeriesID    *uuid.UUID    `json:"seriesId" doc:"of the series that it was made in"`
 	Title       string        `json:"title"`
 	Description string        `json:"description"`
 	Start       time.Time     `json:"startTime"`
@@ -93,7 +95,7 @@ type Proposal struct {
 }
 
 func answer(b Booking) Answer {
-	a := Answer{ID: b.ID, WorkerID: b.WorkerID, ClientID: b.ClientID, ProjectID: b.ProjectID, Title: b.Title, Description: b.Description,
+	a := Answer{ID: b.ID, WorkerID: b.WorkerID, ClientID: b.ClientID, ProjectID: b.ProjectID, SeriesID: b.SeriesID, Title: b.Title, Description: b.Description,
 		Start: b.Start, End: b.End, Duration: b.Duration, Rate: money.Of(b.Rate, b.Currency).Decimal(), Amount: b.price().Decimal(), Currency: b.Currency, Category: b.Category,
 		Status: b.Status, MeetingURL: b.MeetingURL, Notes: b.Notes, Paid: b.PaidAt != nil, ExpiresAt: b.ExpiresAt, ConfirmedAt: b.ConfirmedAt,
 		StartedAt: b.StartedAt, CompletedAt: b.CompletedAt, EndedAt: b.EndedAt, Cause: b.Cause, Reason: b.Reason, Version: b.Version, CreatedAt: b.CreatedAt, UpdatedAt: b.UpdatedAt}
@@ -157,6 +159,7 @@ type listIn struct {
 	Status string `query:"status" enum:"pending,confirmed,in_progress,completed,cancelled,expired,no_show"`
 	From   string `query:"from" doc:"only what ends after it" maxLength:"40"`
 	To     string `query:"to" doc:"only what starts before it" maxLength:"40"`
+	Series string `query:"seriesId" doc:"only those of the series" maxLength:"36"`
 	Role   string `query:"role" enum:"client,worker" doc:"the side that the caller is on; his own role unless said"`
 }
 
@@ -169,7 +172,13 @@ func (s *Service) getList(ctx context.Context, in *listIn) (api.Page[Answer], er
 	if err != nil {
 		return api.Page[Answer]{}, err
 	}
-	page, err := s.Bookings(ctx, token.From(ctx), Filter{in.Role, in.Status, from, to}, in.Paging)
+	f := Filter{Role: in.Role, Status: in.Status, From: from, To: to}
+	if in.Series != "" {
+		if f.Series, err = uuid.Parse(in.Series); err != nil || f.Series == uuid.Nil {
+			return api.Page[Answer]{}, errs.Field("seriesId", "must be a UUID")
+		}
+	}
+	page, err := s.Bookings(ctx, token.From(ctx), f, in.Paging)
 	out := api.Page[Answer]{Limit: page.Limit, NextCursor: page.NextCursor}
 	for _, b := range page.Items {
 		out.Items = append(out.Items, answer(b))
@@ -259,13 +268,13 @@ type cancelIn struct {
 
 // again decides once more when the booking has changed since it was read: the word of its payment may have come in between, and who does this does
 // not mean one version of it. Agreeing to a time is never repeated: by then it may be another time.
-func again(do func() (Booking, error)) (b Booking, err error) {
+func again[T any](do func() (T, error)) (out T, err error) {
 	for range 3 {
-		if b, err = do(); !errors.Is(err, errChanged) {
+		if out, err = do(); !errors.Is(err, errChanged) {
 			break
 		}
 	}
-	return b, err
+	return out, err
 }
 
 func (s *Service) cancel(ctx context.Context, in *cancelIn) (Answer, error) {

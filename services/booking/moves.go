@@ -21,18 +21,34 @@ const earlyStart = 15 * time.Minute
 
 // save stores after in the place of before and remembers the move; the answer has its new version. Conflict: before is no longer what is stored.
 func (s *Service) save(ctx context.Context, tx postgres.Tx, before, after Booking, actor string) (Booking, error) {
-	after.Version, after.UpdatedAt = before.Version+1, s.now()
-	if err := replace(ctx, tx, before, after, after.due(s.config)); err != nil {
+	saved, err := s.saveAll(ctx, tx, []change{{before, after}}, actor)
+	if err != nil {
 		return Booking{}, err
 	}
-	if err := remember(ctx, tx, before, after, actor); err != nil {
-		return Booking{}, err
+	return saved[0], nil
+}
+
+// saveAll is save of many in one round trip.
+func (s *Service) saveAll(ctx context.Context, tx postgres.Tx, changes []change, actor string) ([]Booking, error) {
+	saved := make([]Booking, len(changes))
+	for i := range changes {
+		ch := &changes[i]
+		ch.after.Version, ch.after.UpdatedAt = ch.before.Version+1, s.now()
+		saved[i] = ch.after
 	}
-	if after.Status != before.Status {
-		s.count(tx, after.Status)
+	if err := replace(ctx, tx, s.config, changes...); err != nil {
+		return nil, err
+	}
+	for _, ch := range changes {
+		if err := remember(ctx, tx, ch.before, ch.after, actor); err != nil {
+			return nil, err
+		}
+		if ch.after.Status != ch.before.Status {
+			s.count(tx, ch.after.Status)
+		}
 	}
 	tx.Committed(func() { timer.Poke("booking") })
-	return after, nil
+	return saved, nil
 }
 
 // remember writes the move into the audit log, which is also the booking's history; check.go reads it.
@@ -96,13 +112,30 @@ func (s *Service) Cancel(ctx context.Context, by token.Caller, id uuid.UUID, rea
 	if err != nil {
 		return before, err
 	}
-	now, b := s.now(), before
-	if as == clientSide && b.Status != Pending && s.config.fee(b.price(), b.EarliestStart, now).Minor > 0 {
-		if b, err = s.paidByNow(ctx, before); err != nil {
-			return b, err
-		}
+	after, err := s.cancelledBy(ctx, before, as, reason, s.now())
+	if err != nil {
+		return before, err
 	}
-	return s.change(ctx, before, b.cancelled(s.config, as, string(as), reason, now), by, cancelledEvent)
+	return s.change(ctx, before, after, by, cancelledEvent)
+}
+
+// cancelledBy is b as it is when as cancels it. Where it would cost the client something, payment-service is asked when nothing is known of a payment,
+// and a worker who has been suspended takes nothing.
+func (s *Service) cancelledBy(ctx context.Context, b Booking, as side, reason string, now time.Time) (Booking, error) {
+	if as != clientSide || b.Status == Pending || s.config.fee(b.price(), b.EarliestStart, now).Minor == 0 {
+		return b.cancelled(s.config, as, string(as), reason, now), nil
+	}
+	suspended, err := isSuspended(ctx, s.db, b.WorkerID)
+	if err != nil {
+		return b, err
+	}
+	if suspended {
+		return b.cancelled(s.config, systemSide, "suspended", reason, now), nil
+	}
+	if b, err = s.paidByNow(ctx, b); err != nil {
+		return b, err
+	}
+	return b.cancelled(s.config, as, string(as), reason, now), nil
 }
 
 func cancelledEvent(b Booking) outbox.Event {

@@ -110,7 +110,11 @@ func (s *Service) move(ctx context.Context, by token.Caller, b Booking, to span,
 		if err := takeLoad(ctx, tx, after, cal.Limits); err != nil {
 			return err
 		}
-		return outbox.Add(s.telling(ctx), tx, after.ID, event.BookingRescheduled{Booking: after.facts(), PreviousStart: b.Start, PreviousEnd: b.End})
+		told := event.BookingRescheduled{Booking: after.facts(), PreviousStart: b.Start, PreviousEnd: b.End}
+		if after.Status == Confirmed && after.PaidAt == nil {
+			told.PayBy = after.PayBy
+		}
+		return outbox.Add(s.telling(ctx), tx, after.ID, told)
 	})
 	return after, err
 }

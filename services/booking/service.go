@@ -62,6 +62,7 @@ func (s *Service) Subscribe(in *outbox.Inbox) {
 	outbox.On(in, s.onUserCreated)
 	outbox.On(in, s.onUserVerified)
 	outbox.On(in, s.onUserSuspended)
+	outbox.On(in, s.onUserReinstated)
 	outbox.On(in, s.onUserDeleted)
 	outbox.On(in, s.onPaymentCompleted)
 }

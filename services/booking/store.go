@@ -15,7 +15,7 @@ import (
 	"tulifo/platform/postgres"
 )
 
-// The most unpaid live bookings that a client may have; table holds checks them.
+// The most unpaid live bookings that a client may have, a series counting as one; table holds checks them.
 const (
 	maxHoldsWithWorker = 3
 	maxHoldsInAll      = 10
@@ -42,13 +42,13 @@ func sentence(err error) error {
 	return err
 }
 
-const columns = `id, worker_id, client_id, project_id, title, description, notes, meeting_url, category, starts_at, ends_at, duration_minutes, rate_minor,
+const columns = `id, worker_id, client_id, project_id, series_id, title, description, notes, meeting_url, category, starts_at, ends_at, duration_minutes, rate_minor,
 	amount_minor, currency, status, instant, expires_at, confirmed_at, pay_by, paid_at, started_at, completed_at, ended_at, cause, reason, client_share, worker_share,
 	absent, settle_at, settled_at, contested_at, contest_reason, earliest_start, proposed_by, proposed_start, buffer_before, buffer_after, load_day, version, created_at, updated_at`
 
 // values are b's, in the order of columns.
 func values(b Booking) []any {
-	return []any{b.ID, b.WorkerID, b.ClientID, b.ProjectID, b.Title, b.Description, b.Notes, b.MeetingURL, b.Category, b.Start, b.End, b.Duration, b.Rate,
+	return []any{b.ID, b.WorkerID, b.ClientID, b.ProjectID, b.SeriesID, b.Title, b.Description, b.Notes, b.MeetingURL, b.Category, b.Start, b.End, b.Duration, b.Rate,
 		b.Amount, b.Currency, b.Status, b.Instant, b.ExpiresAt, b.ConfirmedAt, b.PayBy, b.PaidAt, b.StartedAt, b.CompletedAt, b.EndedAt, b.Cause, b.Reason, b.ClientShare, b.WorkerShare,
 		b.Absent, b.SettleAt, b.SettledAt, b.ContestedAt, b.ContestReason, b.EarliestStart, b.ProposedBy, b.ProposedStart, b.BufferBefore, b.BufferAfter, b.LoadDay, b.Version, b.CreatedAt, b.UpdatedAt}
 }
@@ -95,29 +95,46 @@ func loadArgs(b Booking, l Limits) []any {
 	return []any{b.WorkerID, b.LoadDay, b.LoadDay.week(), b.Duration, l.PerDay, l.MinutesPerDay, l.PerWeek, l.MinutesPerWeek, b.ID}
 }
 
-// insert stores b in one round trip, if the worker's calendar still is the version that was decided on; otherwise it stores nothing and answers false.
-// Conflict: the time was taken just now, the day or week is full, or the client holds too many.
+// insert stores bookings of one client with one worker in one round trip, if the worker's calendar still is the version that was decided on; otherwise
+// it stores nothing and answers false. More than one are a series. Conflict: a time was taken just now, a day or week is full, or the client holds
+// too many.
 //
-// The time is taken with ON CONFLICT, because two plain inserts under an exclusion constraint can wait for each other.
-func insert(ctx context.Context, tx postgres.Tx, b Booking, cal *workerCalendar, due *time.Time) (bool, error) {
-	held := b.held()
+// The time is taken with ON CONFLICT, because two plain inserts under an exclusion constraint can wait for each other. For the same reason the
+// bookings have to come in the order of their starts.
+func insert(ctx context.Context, tx postgres.Tx, cal *workerCalendar, c Config, bookings ...Booking) (bool, error) {
 	batch := &pgx.Batch{}
-	batch.Queue(insertSQL, append(values(b), cal.version, due, held.Start, held.End)...)
-	batch.Queue(loadSQL, loadArgs(b, cal.Limits)...)
-	batch.Queue(holdSQL, b.ClientID, b.WorkerID, b.ID)
+	first := bookings[0]
+	if first.SeriesID != nil {
+		batch.Queue(`INSERT INTO series (id, worker_id, client_id, held, created_at) VALUES ($1, $2, $3, $4, $5)`,
+			first.SeriesID, first.WorkerID, first.ClientID, len(bookings), first.CreatedAt)
+	}
+	for _, b := range bookings {
+		held := b.held()
+		batch.Queue(insertSQL, append(values(b), cal.version, b.due(c), held.Start, held.End)...)
+		batch.Queue(loadSQL, loadArgs(b, cal.Limits)...)
+	}
+	batch.Queue(holdSQL, first.ClientID, first.WorkerID, first.ID)
 	r := tx.SendBatch(ctx, batch)
 	defer r.Close()
-	var booked, taken int
-	if err := r.QueryRow().Scan(&booked, &taken); err != nil || booked == 0 {
-		return false, err
+	if first.SeriesID != nil {
+		if _, err := r.Exec(); err != nil {
+			return false, err
+		}
 	}
-	if taken == 0 {
-		return false, errTaken
-	}
-	for range 2 {
+	for range bookings {
+		var booked, taken int
+		if err := r.QueryRow().Scan(&booked, &taken); err != nil || booked == 0 {
+			return false, err
+		}
+		if taken == 0 {
+			return false, errTaken
+		}
 		if _, err := r.Exec(); err != nil {
 			return false, sentence(err)
 		}
+	}
+	if _, err := r.Exec(); err != nil {
+		return false, sentence(err)
 	}
 	return true, nil
 }
@@ -139,10 +156,35 @@ func holdVersion(ctx context.Context, tx postgres.Tx, cal *workerCalendar) error
 
 var replaceSQL = `UPDATE bookings SET (` + columns + `, due_at) = (` + dollars(1, width) + `, ` + param(1) + `) WHERE id = $1 AND version = ` + param(2)
 
-// replace stores after in the place of before, with what it holds and counts; one round trip. Conflict: before is not what is stored, or the new time is taken.
-func replace(ctx context.Context, tx postgres.Tx, before, after Booking, due *time.Time) error {
+// change is a booking as it was and as it is to be.
+type change struct{ before, after Booking }
+
+// replace stores what the changes come to, with what the bookings hold and count; one round trip. Conflict: one of them is not what is stored, or
+// a new time is taken.
+func replace(ctx context.Context, tx postgres.Tx, c Config, changes ...change) error {
 	batch := &pgx.Batch{}
-	batch.Queue(replaceSQL, append(values(after), due, before.Version)...)
+	first := map[int]bool{} // statements that have to find their booking
+	for _, ch := range changes {
+		first[batch.Len()] = true
+		ch.queue(batch, c)
+	}
+	r := tx.SendBatch(ctx, batch)
+	defer r.Close()
+	for n := range batch.Len() {
+		tag, err := r.Exec()
+		if err != nil {
+			return sentence(err)
+		}
+		if first[n] && tag.RowsAffected() == 0 {
+			return errChanged
+		}
+	}
+	return nil
+}
+
+func (ch change) queue(batch *pgx.Batch, c Config) {
+	before, after := ch.before, ch.after
+	batch.Queue(replaceSQL, append(values(after), after.due(c), before.Version)...)
 	moved := !after.Start.Equal(before.Start) || after.LoadDay != before.LoadDay
 	if moved || before.Status.live() != after.Status.live() {
 		held := after.held()
@@ -153,19 +195,16 @@ func replace(ctx context.Context, tx postgres.Tx, before, after Booking, due *ti
 			WHERE worker_id = $1 AND (period = 'day' AND start = $2 OR period = 'week' AND start = $3)`,
 			before.WorkerID, before.LoadDay, before.LoadDay.week(), before.Duration)
 	}
-	if before.holds() && !after.holds() {
+	switch {
+	case !before.holds() || after.holds():
+	case before.SeriesID != nil:
+		// The last one of a series gives its hold back; the row of the series orders those who leave it at once.
+		batch.Queue(`WITH left_over AS (UPDATE series SET held = held - 1 WHERE id = $3 RETURNING held)
+			UPDATE holds SET held = held - 1 WHERE client_id = $1 AND worker_id IN ($2, '00000000-0000-0000-0000-000000000000') AND EXISTS (SELECT FROM left_over WHERE held = 0)`,
+			before.ClientID, before.WorkerID, before.SeriesID)
+	default:
 		batch.Queue(`UPDATE holds SET held = held - 1 WHERE client_id = $1 AND worker_id IN ($2, '00000000-0000-0000-0000-000000000000')`, before.ClientID, before.WorkerID)
 	}
-	r := tx.SendBatch(ctx, batch)
-	defer r.Close()
-	tag, err := r.Exec()
-	if err == nil && tag.RowsAffected() == 0 {
-		return errChanged
-	}
-	for n := batch.Len() - 1; err == nil && n > 0; n-- {
-		_, err = r.Exec()
-	}
-	return sentence(err)
 }
 
 func find(ctx context.Context, q postgres.Querier, id uuid.UUID) (Booking, error) {
@@ -221,8 +260,9 @@ func list(ctx context.Context, q postgres.Querier, user uuid.UUID, f Filter, sta
 	whose := map[string]string{"client": `client_id = $1`, "worker": `worker_id = $1`, "": `$1::uuid IS NOT NULL`}[f.Role]
 	return postgres.All[Booking](ctx, q, `SELECT `+columns+` FROM bookings WHERE `+whose+`
 		AND ($2 = '' OR status = $2) AND ($3::timestamptz IS NULL OR ends_at > $3) AND ($4::timestamptz IS NULL OR starts_at < $4)
-		AND ($5::timestamptz IS NULL OR (starts_at, id) < ($5, $6)) ORDER BY starts_at DESC, id DESC LIMIT $7`,
-		user, f.Status, orNull(f.From), orNull(f.To), orNull(start), id, limit)
+		AND ($5::timestamptz IS NULL OR (starts_at, id) < ($5, $6)) AND ($8::uuid = '00000000-0000-0000-0000-000000000000' OR series_id = $8)
+		ORDER BY starts_at DESC, id DESC LIMIT $7`,
+		user, f.Status, orNull(f.From), orNull(f.To), orNull(start), id, limit, f.Series)
 }
 
 func orNull(t time.Time) *time.Time {
@@ -250,6 +290,16 @@ func keepWorker(ctx context.Context, q postgres.Querier, w event.WorkerUpdated) 
 func keepVerified(ctx context.Context, q postgres.Querier, user uuid.UUID) error {
 	_, err := q.Exec(ctx, `INSERT INTO people (user_id, verified) VALUES ($1, true) ON CONFLICT (user_id) DO UPDATE SET verified = true`, user)
 	return err
+}
+
+// keepSuspended notes whether a user is suspended.
+func keepSuspended(ctx context.Context, q postgres.Querier, user uuid.UUID, suspended bool) error {
+	_, err := q.Exec(ctx, `INSERT INTO people (user_id, verified, suspended) VALUES ($1, false, $2) ON CONFLICT (user_id) DO UPDATE SET suspended = excluded.suspended`, user, suspended)
+	return err
+}
+
+func isSuspended(ctx context.Context, q postgres.Querier, user uuid.UUID) (bool, error) {
+	return postgres.One[bool](ctx, q, `SELECT EXISTS (SELECT FROM people WHERE user_id = $1 AND suspended)`, user)
 }
 
 // DateValue lets pgx store a Date.

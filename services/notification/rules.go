@@ -71,9 +71,22 @@ func table() map[string]rule {
 		on(Account, home, func(e event.UserSuspended) []to { return []to{written(e.UserID, user)} }),
 		on(Account, home, func(e event.UserReinstated) []to { return []to{written(e.UserID, user)} }),
 
-		on(Bookings, booking, func(e event.BookingCreated) []to { return []to{told(e.WorkerID, worker)} }),
-		on(Bookings, booking, func(e event.BookingConfirmed) []to { return []to{told(e.ClientID, client), noted(e.WorkerID, worker)} }),
+		on(Bookings, booking, func(e event.BookingCreated) []to {
+			if e.Again() {
+				return nil
+			}
+			return []to{told(e.WorkerID, worker)}
+		}),
+		on(Bookings, booking, func(e event.BookingConfirmed) []to {
+			if e.Again() {
+				return nil
+			}
+			return []to{told(e.ClientID, client), noted(e.WorkerID, worker)}
+		}),
 		on(Bookings, booking, func(e event.BookingCancelled) []to {
+			if e.Again() {
+				return nil
+			}
 			switch e.Cause {
 			case client:
 				return []to{noted(e.ClientID, client), told(e.WorkerID, worker)}

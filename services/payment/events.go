@@ -34,7 +34,7 @@ func (s *Service) closeUnpaid(tx postgres.Tx, b event.Booking) {
 // What follows keeps what a held payment waits for; see wallet.go.
 
 func (s *Service) onBookingRescheduled(_ context.Context, tx postgres.Tx, e event.BookingRescheduled) error {
-	tx.Later(`UPDATE payments SET ends_at = $2 WHERE booking_id = $1`, e.BookingID, e.End)
+	tx.Later(`UPDATE payments SET ends_at = $2, pay_by = coalesce($3, pay_by) WHERE booking_id = $1`, e.BookingID, e.End, e.PayBy)
 	return nil
 }
 
