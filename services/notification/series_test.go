@@ -13,7 +13,7 @@ import (
 
 // One act about many bookings is one message.
 func TestSeriesIsToldOnce(t *testing.T) {
-	w := start(t)
+	w := start(t, options{})
 	ann, bob := w.someone("Ann", "UTC"), w.someone("Bob", "UTC")
 	id := uuid.New()
 	for n := range 5 {
