@@ -64,7 +64,7 @@ func TestALimitIsExactUnderAParallelBurst(t *testing.T) {
 				t.Errorf("%s: %v, want 20 and 180", path, got)
 			}
 		}
-		for _, path := range []string{"/api/auth/links/abc", "/api/auth/password", "/api/auth/login/", "/%61pi/auth/login"} {
+		for _, path := range []string{"/api/auth/links/abc", "/api/auth/password", "/api/auth/login/", "/%61pi/auth/login", "/api/auth/passkeys/login", "/api/auth/passkeys/login/options", "/api/auth/step-up", "/api/auth/totp/confirm"} {
 			if a := d.do(t, call{path: path}); a.status != 429 {
 				t.Errorf("%s shares the limit, but: %d", path, a.status)
 			}

@@ -3,7 +3,9 @@ package auth_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"image/png"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +17,8 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"tulifo/platform/api/apitest"
+	"tulifo/platform/obs"
+	"tulifo/platform/postgres"
 	"tulifo/platform/postgres/pgtest"
 	"tulifo/platform/token"
 	"tulifo/services/auth"
@@ -295,6 +299,46 @@ func TestLoginTripsWithTOTP(t *testing.T) {
 		var a apitest.Answer
 		if n := pgtest.Trips(w.db, func() { a = c.fn() }); n > c.most || a.Status != 200 && a.Status != 401 {
 			t.Errorf("%s: %d round trips, want at most %d: %d %s", c.what, n, c.most, a.Status, a.Body)
+		}
+	}
+}
+
+// What proves somebody stays out of logs, events, audit rows and stored answers. The default logger belongs to the process, so this test runs alone.
+func TestNoFactorIsTold(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(obs.NewLogger(&log, slog.LevelDebug, "auth"))
+	t.Cleanup(func() { slog.SetDefault(before) })
+	w := startAlone(t)
+	s := w.register("ada@example.com")
+	phone, d := w.withApp(s), w.device()
+	key := w.withPasskey(s, d)
+	code, wrong := phone.code(0), phone.wrong()
+	w.loginWith("ada@example.com", password, wrong)
+	w.loginWith("ada@example.com", password, code)
+	w.loginWith("ada@example.com", password, phone.recovery[0])
+	w.stepUp(s.AccessToken, map[string]string{"totp": phone.recovery[1]})
+	w.Do(apitest.Call{As: s.AccessToken, Path: "/api/auth/step-up", Body: map[string]any{"totp": []string{code}}})
+	answer := string(d.signed(w.options("", loginOptions)))
+	w.passkeyLogin(json.RawMessage(answer))
+	w.passkeyLogin(json.RawMessage(answer))
+	if _, err := w.db.Exec(t.Context(), `UPDATE totps SET secret = '\x00'`); err != nil {
+		t.Fatal(err)
+	}
+	w.is("a secret that cannot be read", w.loginWith("ada@example.com", password, phone.code(1)), 500, "")
+	a := w.Call(apitest.Call{What: "what is shown later", As: s.AccessToken, Path: "/api/auth/totp", Status: 200})
+	b := w.Call(apitest.Call{What: "what is shown later", As: s.AccessToken, Path: "/api/auth/passkeys", Status: 200})
+	kept, err := postgres.All[string](t.Context(), w.db, `SELECT data::text FROM outbox UNION ALL SELECT detail::text FROM audit UNION ALL SELECT encode(hash, 'escape') FROM recovery_codes`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := log.String() + strings.Join(kept, "\n") + string(a.Body) + string(b.Body)
+	if !strings.Contains(told, key.ID.String()) || !strings.Contains(told, "not sealed with this") {
+		t.Errorf("nothing was told, so nothing is shown: %s", told)
+	}
+	for _, secret := range append(phone.recovery, phone.secret, `"`+code+`"`, `"`+wrong+`"`, answer[100:200], strings.ReplaceAll(phone.recovery[0], "-", "")) {
+		if strings.Contains(strings.ToLower(told), strings.ToLower(secret)) {
+			t.Errorf("%q is told: %s", secret, told)
 		}
 	}
 }
