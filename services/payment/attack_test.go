@@ -34,6 +34,23 @@ func TestRefundOvertakenByAChargeback(t *testing.T) {
 			w.sound()
 		})
 	}
+	t.Run("before we know why", func(t *testing.T) {
+		w := start(t)
+		b, c := w.paid(16000, "USD")
+		w.tell(b.BookingID, w.refunded(b, 16000))
+		w.heard(t.Context())
+		if err := w.sim.SetControl(hold("charge.dispute.*")); err != nil {
+			t.Fatal(err)
+		}
+		w.dispute(c)
+		w.has("the rail refuses, and nobody knows why yet", map[string]int64{"refunds_payable USD": 16000, "chargeback_debt:client USD": 0})
+		if err := w.sim.SetControl(stripesim.Control{}); err != nil {
+			t.Fatal(err)
+		}
+		w.settle()
+		w.has("then it is known", map[string]int64{"refunds_payable USD": 0, "chargeback_debt:client USD": 0})
+		w.sound()
+	})
 	// Of 160.00 the bank takes 100.00: what it has not taken is sent once it has given up, and is for a person to send when it has not.
 	for how, want := range map[string]map[string]int64{
 		"win":  {"refunds_payable USD": 0, "chargeback_debt:client USD": 0, "rail_clearing USD": 494},
