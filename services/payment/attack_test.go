@@ -53,8 +53,8 @@ func TestRefundOvertakenByAChargeback(t *testing.T) {
 	})
 	// Of 160.00 the bank takes 100.00: what it has not taken is sent once it has given up, and is for a person to send when it has not.
 	for how, want := range map[string]map[string]int64{
-		"win":  {"refunds_payable USD": 0, "chargeback_debt:client USD": 0, "rail_clearing USD": 494},
-		"lose": {"refunds_payable USD": 6000, "chargeback_debt:client USD": 0, "rail_clearing USD": 494 - 6000},
+		"win":  {"refunds_payable USD": 0, "chargeback_debt:client USD": 0, "rail_clearing USD": 1994},
+		"lose": {"refunds_payable USD": 6000, "chargeback_debt:client USD": 0, "rail_clearing USD": 1994 - 6000},
 	} {
 		t.Run("a part, "+how, func(t *testing.T) {
 			w := start(t)
@@ -91,7 +91,7 @@ func TestChargebackLostAfterAPartialRelease(t *testing.T) {
 	w.status(c, payment.ChargedBack)
 	w.tell(b.BookingID, w.refunded(b, 10000))
 	w.settle()
-	w.has("nothing is sent to who has it", map[string]int64{"escrow USD": 0, "refunds_payable USD": 0, "chargeback_debt:client USD": 0, "rail_clearing USD": 494})
+	w.has("nothing is sent to who has it", map[string]int64{"escrow USD": 0, "refunds_payable USD": 0, "chargeback_debt:client USD": 0, "rail_clearing USD": 1994})
 	w.sound()
 }
 
