@@ -448,7 +448,7 @@ func TestTheWorldIsPriced(t *testing.T) {
 		minutes int
 		has     string
 	}{
-		{money.Of(10, "USD"), 15, `"totalAmount":0.03`}, {money.Of(1035, "USD"), 20, `"totalAmount":3.45`}, {money.Of(5000, "JPY"), 90, `"totalAmount":7500,`}, {money.Of(12345, "KWD"), 60, `"totalAmount":12.345`},
+		{money.Of(10, "USD"), 15, `"totalAmount":0.03`}, {money.Of(1035, "USD"), 20, `"totalAmount":3.45`}, {money.Of(5000, "JPY"), 90, `"totalAmount":7500,`}, {money.Of(12345, "KWD"), 60, `"totalAmount":12.350`},
 	} {
 		t.Run(fmt.Sprint(c.rate, c.minutes), func(t *testing.T) {
 			w := start(t)

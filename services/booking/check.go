@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"tulifo/platform/money"
 	"tulifo/platform/postgres"
 )
 
@@ -13,6 +14,15 @@ import (
 const history = `
 	SELECT subject AS id, d->>'from' AS came, d->>'to' AS arrived, (d->>'version')::bigint AS version
 	FROM (SELECT subject, detail::jsonb AS d FROM audit WHERE action LIKE 'booking.%') a`
+
+// stepSQL is money.Step of the currency.
+var stepSQL = func() string {
+	sql := "CASE currency"
+	for code, step := range money.Steps() {
+		sql += fmt.Sprintf(" WHEN '%s' THEN %d", code, step)
+	}
+	return sql + " ELSE 1 END::bigint"
+}()
 
 // checks are queries that find breaches of what always holds here: an id and what is wrong with it.
 var checks = []struct{ says, sql string }{
@@ -42,7 +52,7 @@ var checks = []struct{ says, sql string }{
 	{"series %s does not know how many of its bookings are unpaid", `
 		SELECT s.id FROM series s WHERE s.held <> (SELECT count(*) FROM bookings k WHERE k.series_id = s.id AND status IN ('pending', 'confirmed') AND paid_at IS NULL)`},
 	{"booking %s has no amount that follows from its rate", `
-		SELECT id FROM bookings WHERE amount_minor <> (rate_minor * duration_minutes + 30) / 60
+		SELECT id FROM bookings CROSS JOIN LATERAL (SELECT ` + stepSQL + ` AS step) c WHERE amount_minor <> step * ((rate_minor * duration_minutes + 30 * step) / (60 * step))
 			OR duration_minutes <> extract(epoch FROM ends_at - starts_at) / 60`},
 	{"I5: the last move of booking %s is not to where it stands", `
 		SELECT k.id FROM bookings k LEFT JOIN (` + history + `) m ON m.id = k.id AND m.version = k.version WHERE m.arrived IS DISTINCT FROM k.status`},
