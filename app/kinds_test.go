@@ -91,6 +91,18 @@ var kinds = []kind{
 		w.must(err)
 		return thing{params: map[string]string{"id": id.String()}, sides: map[string]person{role: me}}, true
 	}},
+	{"/api/auth/passkeys/{id}", nil, func(w *world, r route, _, role string) (thing, bool) {
+		me, ok := w.mine[role]
+		if !ok {
+			role, me = "worker", w.worker
+		}
+		id := uuid.New()
+		_, err := w.db("auth").Exec(w.t.Context(), `
+			INSERT INTO passkeys (id, user_id, name, credential_id, public_key, sign_count, backup_eligible, transports, created_at)
+			VALUES ($1, $2, 'Phone', $3, '\x00', 0, false, '{}', clock_timestamp())`, id, me.id, id[:])
+		w.must(err)
+		return thing{params: map[string]string{"id": id.String()}, body: map[string]any{"name": "Laptop"}, sides: map[string]person{role: me}}, true
+	}},
 	{"/api/auth/users/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
 		return thing{params: map[string]string{"id": w.other["client"].id.String()}}, true
 	}},

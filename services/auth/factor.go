@@ -26,7 +26,7 @@ var (
 	totpRequired = errs.Coded(errs.Unauthorized, "totp_required", "Enter the code that your authenticator app shows, or one of your recovery codes.")
 	wrongAtLogin = errs.Coded(errs.Unauthorized, "wrong_code", "The code is not right, or has been used already.")
 	wrongCode    = errs.Coded(errs.Forbidden, "wrong_code", "The code is not right, or has been used already.")
-	noTOTP       = errs.New(errs.NotFound, "There is no authenticator app on this account.")
+	noTOTP       = errs.Coded(errs.Conflict, "totp_absent", "There is no authenticator app on this account.")
 )
 
 // secondFactor says whether the account has one, so that the password alone is no proof.
@@ -104,7 +104,7 @@ func (s *Service) wrongly(ctx context.Context, from Visitor, by token.Caller, ac
 }
 
 // withCode runs fn in the transaction that uses up the caller's code, which is counted as an attempt.
-// Forbidden: the code is not right. NotFound: there is no authenticator app. TooMany: too many attempts.
+// Forbidden: the code is not right. Conflict: there is no authenticator app. TooMany: too many attempts.
 func (s *Service) withCode(ctx context.Context, from Visitor, by token.Caller, code string, fn func(postgres.Tx) error) error {
 	user, m, err := s.attempted(ctx, from, by)
 	if err != nil {

@@ -104,7 +104,12 @@ func (s *Service) firstTime(ctx context.Context, tx postgres.Tx, f flow, who per
 	case err != nil:
 		return Account{}, err
 	case known.EmailVerified:
-		return Account{}, notAdded
+		// Another sign-in of the same person may have made the account since the identity was looked for.
+		a, err := useIdentity(ctx, tx, f.Provider, who.Subject, s.now())
+		if errs.KindOf(err) == errs.NotFound {
+			err = notAdded
+		}
+		return a, err
 	case known.Status != active:
 		return known, lockedUp
 	}

@@ -101,14 +101,14 @@ func (s *Service) useKey(ctx context.Context, tx postgres.Tx, k passkeyRow, used
 	return err
 }
 
-// BeginStepUp answers what the browser is asked with to prove once more that it is the caller. NotFound: he has no passkey.
+// BeginStepUp answers what the browser is asked with to prove once more that it is the caller. Conflict: he has no passkey.
 func (s *Service) BeginStepUp(ctx context.Context, by token.Caller) (PasskeyOptions, error) {
 	owner, err := s.keyOwner(ctx, by.ID)
 	if err != nil {
 		return PasskeyOptions{}, err
 	}
 	if len(owner.keys) == 0 {
-		return PasskeyOptions{}, errs.New(errs.NotFound, "There is no passkey on this account.")
+		return PasskeyOptions{}, errs.Coded(errs.Conflict, "passkey_absent", "There is no passkey on this account.")
 	}
 	rp, err := s.relyingParty()
 	if err != nil {

@@ -265,7 +265,7 @@ func TestStepUpWithPasskey(t *testing.T) {
 	w := start(t, func(c *auth.Config) { c.DeviceFailures = 9 })
 	s, eve := w.register("ada@example.com"), w.register("eve@example.com")
 	d, hers := w.device(), w.device()
-	w.Call(apitest.Call{What: "no passkey", As: s.AccessToken, Method: "POST", Path: stepUpOptions, Status: 404})
+	w.Call(apitest.Call{What: "no passkey", As: s.AccessToken, Method: "POST", Path: stepUpOptions, Status: 409, Has: "passkey_absent"})
 	w.withPasskey(s, d)
 	w.withPasskey(eve, hers)
 	in := w.session(w.login("ada@example.com", password, ""))

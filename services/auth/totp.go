@@ -89,7 +89,7 @@ func (s *Service) BeginTOTP(ctx context.Context, by token.Caller) (TOTPSetup, er
 }
 
 // ConfirmTOTP puts the app in force, once a code shows that it was set up, and answers ten recovery codes. The code is used up.
-// Forbidden: the code is not right. Conflict: no secret was asked for, or an app is in force already. TooMany: too many attempts.
+// Invalid: the code is not right. Conflict: no secret was asked for, or an app is in force already. TooMany: too many attempts.
 func (s *Service) ConfirmTOTP(ctx context.Context, from Visitor, by token.Caller, code string) (RecoveryCodes, error) {
 	user, m, err := s.attempted(ctx, from, by)
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *Service) ConfirmTOTP(ctx context.Context, from Visitor, by token.Caller
 		return RecoveryCodes{}, err
 	}
 	if !right {
-		return RecoveryCodes{}, s.wrongly(ctx, from, by, "code.wrong", wrongCode)
+		return RecoveryCodes{}, s.wrongly(ctx, from, by, "code.wrong", errs.Field("code", "is not what the app shows now"))
 	}
 	codes, hashes := newRecoveryCodes()
 	return RecoveryCodes{codes}, s.db.InTx(ctx, func(tx postgres.Tx) error {
@@ -129,7 +129,7 @@ func (s *Service) ConfirmTOTP(ctx context.Context, from Visitor, by token.Caller
 }
 
 // RemoveTOTP takes the app off the account, with its recovery codes, for one of its codes or one of them.
-// NotFound: there is none. Forbidden: the code is not right. TooMany: too many attempts.
+// Conflict: there is none. Forbidden: the code is not right. TooMany: too many attempts.
 func (s *Service) RemoveTOTP(ctx context.Context, from Visitor, by token.Caller, code string) error {
 	return s.withCode(ctx, from, by, code, func(tx postgres.Tx) error {
 		if removed, err := deleteTOTP(ctx, tx, by.ID); err != nil || !removed {
@@ -139,7 +139,7 @@ func (s *Service) RemoveTOTP(ctx context.Context, from Visitor, by token.Caller,
 	})
 }
 
-// RenewRecoveryCodes answers ten new ones; those from before are no longer good. NotFound: there is no authenticator app.
+// RenewRecoveryCodes answers ten new ones; those from before are no longer good. Conflict: there is no authenticator app.
 func (s *Service) RenewRecoveryCodes(ctx context.Context, by token.Caller) (RecoveryCodes, error) {
 	codes, hashes := newRecoveryCodes()
 	return RecoveryCodes{codes}, s.db.InTx(ctx, func(tx postgres.Tx) error {

@@ -94,7 +94,7 @@ func TestTOTP(t *testing.T) {
 	s := w.register("ada@example.com")
 	w.Call(apitest.Call{What: "none yet", As: s.AccessToken, Path: "/api/auth/totp", Status: 200, Has: `{"active":false,"recoveryCodes":0}`})
 	w.Call(apitest.Call{What: "nothing to confirm", As: s.AccessToken, Path: "/api/auth/totp/confirm", Body: map[string]string{"code": "123456"}, Status: 409})
-	w.Call(apitest.Call{What: "no recovery codes without an app", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp/recovery-codes", Status: 404})
+	w.Call(apitest.Call{What: "no recovery codes without an app", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp/recovery-codes", Status: 409, Has: "totp_absent"})
 	w.Call(apitest.Call{What: "on an account that may be somebody else's", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp", Status: 403, Has: "email_unverified"})
 	w.vouch(s)
 	var setup auth.TOTPSetup
@@ -155,7 +155,7 @@ func TestTOTP(t *testing.T) {
 	remove("", 403)
 	remove(phone.wrong(), 403)
 	remove(phone.code(0), 200)
-	remove(phone.code(1), 404)
+	remove(phone.code(1), 409)
 	w.is("the password alone", w.login("ada@example.com", password, ""), 200, "")
 	if n := w.count(`SELECT (SELECT count(*) FROM totps) + (SELECT count(*) FROM recovery_codes)`); n != 0 {
 		t.Errorf("%d rows are left of it", n)
