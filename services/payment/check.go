@@ -86,6 +86,8 @@ type gauges struct {
 	held     *prometheus.Desc
 	payments *prometheus.Desc
 	lag      *prometheus.Desc
+	disputed *prometheus.Desc
+	differs  *prometheus.Desc
 
 	mu    sync.Mutex
 	at    time.Time
@@ -105,12 +107,20 @@ func newGauges(db *postgres.DB) *gauges {
 	}
 	return &gauges{db: db, money: map[string]float64{"USD": 0},
 		held:     desc("tulifo_payment_held", "Money held for bookings, in major units.", "currency"),
-		payments: desc("tulifo_payment_payments", "Payments that wait: asked for, processing, for review.", "status"),
+		payments: desc("tulifo_payment_payments", "Payments that wait: asked for, processing; payments, refunds and payouts for review.", "status"),
+		disputed: desc("tulifo_payment_chargebacks_open", "Chargebacks that no bank has decided: each wants an answer at Stripe."),
+		differs:  desc("tulifo_payment_reconciliation_differences", "In how many things the books and Stripe differ by the latest report; -1 when it failed."),
 		lag:      desc("tulifo_payment_webhook_lag_seconds", "How long the oldest webhook that could not be applied has waited."),
 	}
 }
 
-func (g *gauges) Describe(ch chan<- *prometheus.Desc) { ch <- g.held; ch <- g.payments; ch <- g.lag }
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	ch <- g.held
+	ch <- g.payments
+	ch <- g.lag
+	ch <- g.disputed
+	ch <- g.differs
+}
 
 func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	g.mu.Lock()
@@ -122,7 +132,11 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		rows, err := postgres.All[reading](ctx, g.db, `
 			SELECT 'held' AS name, currency AS label, sum(amount - released - refunded)::float8 AS value FROM payments
 				WHERE completed_at IS NOT NULL AND released + refunded < amount GROUP BY currency
-			UNION ALL SELECT 'payments', status, count(*) FROM payments WHERE status IN ('created', 'processing', 'needs_review') GROUP BY status
+			UNION ALL SELECT 'payments', status, count(*) FROM payments WHERE status IN ('created', 'processing') GROUP BY status
+			UNION ALL SELECT 'payments', 'needs_review', (SELECT count(*) FROM payments WHERE review <> '' AND resolution = '')
+				+ (SELECT count(*) FROM refunds WHERE status = 'needs_review' AND resolution = '') + (SELECT count(*) FROM payouts WHERE status = 'needs_review' AND resolution = '')
+			UNION ALL SELECT 'chargebacks', '', count(*) FROM chargebacks WHERE status = 'open'
+			UNION ALL SELECT 'differences', '', coalesce((SELECT CASE status WHEN 'failed' THEN -1 ELSE differences END FROM reconciliations WHERE status <> 'running' ORDER BY id DESC LIMIT 1), 0)
 			UNION ALL SELECT 'lag', '', coalesce(extract(epoch FROM $1::timestamptz - min(received_at)), 0) FROM webhook_events WHERE next_try_at IS NOT NULL AND outcome IN ('received', 'waiting')`,
 			g.at.UTC())
 		if err == nil {
@@ -146,6 +160,10 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			g.money[r.Label] = r.Value
 		case "payments":
 			payments[r.Label] = r.Value
+		case "chargebacks":
+			ch <- prometheus.MustNewConstMetric(g.disputed, prometheus.GaugeValue, r.Value)
+		case "differences":
+			ch <- prometheus.MustNewConstMetric(g.differs, prometheus.GaugeValue, r.Value)
 		case "lag":
 			ch <- prometheus.MustNewConstMetric(g.lag, prometheus.GaugeValue, r.Value)
 		}

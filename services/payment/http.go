@@ -164,18 +164,31 @@ func (s *Service) listLedgerEscrow(ctx context.Context, in *api.Paging) (api.Pag
 type getStatementIn struct {
 	From   string `query:"from" maxLength:"40" doc:"a date or an RFC 3339 time, inclusive; default: 90 days before to"`
 	To     string `query:"to" maxLength:"40" doc:"exclusive when a time, inclusive when a date; default: now"`
-	Format string `query:"format" enum:"json,csv" default:"json"`
+	Format string `query:"format" enum:"json,csv,html" default:"json"`
+	TZ     string `query:"tz" maxLength:"60" required:"false" doc:"in which dates are, and what the page shows; IANA; default: UTC"`
 }
 
 // getStatement answers a Statement, or an api.File of it.
 func (s *Service) getStatement(ctx context.Context, in *getStatementIn) (any, error) {
-	from, to, err := period(in.From, in.To, s.clock.Now())
+	loc, err := zoneNamed(in.TZ)
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.StatementOf(ctx, token.From(ctx), from, to)
-	if err != nil || in.Format != "csv" {
-		return st, err
+	now := s.clock.Now()
+	from, to, err := period(in.From, in.To, now, loc)
+	if err != nil {
+		return nil, err
 	}
-	return st.csv()
+	by := token.From(ctx)
+	st, err := s.StatementOf(ctx, by, from, to)
+	if err != nil {
+		return nil, err
+	}
+	switch in.Format {
+	case "csv":
+		return st.csv()
+	case "html":
+		return st.html(by.ID, loc, now)
+	}
+	return st, nil
 }

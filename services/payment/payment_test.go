@@ -36,7 +36,7 @@ func TestMainJob(t *testing.T) {
 	w.tell(b.BookingID, w.released(b, 16000))
 	w.settle()
 	w.has("released", map[string]int64{"escrow USD": 0, "wallet USD": 14400, "fees USD": 1600})
-	w.Call(apitest.Call{What: "her wallet", As: w.asWorker, Path: "/api/payments/wallet", Status: 200, Has: `"available":144.00,"pending":0.00,"held":0.00,"owed":0.00,"currency":"USD","others":[]`})
+	w.Call(apitest.Call{What: "her wallet", As: w.asWorker, Path: "/api/payments/wallet", Status: 200, Has: `"available":144.00,"pending":0.00,"held":0.00,"owed":0.00,"currency":"USD","disputed":0.00,"others":[]`})
 
 	w.verify(w.worker)
 	w.Call(apitest.Call{What: "without an account", As: w.asWorker, Path: "/api/payments/payouts", Body: `{}`, Status: 409, Has: "payout_account_missing"})

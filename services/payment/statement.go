@@ -189,21 +189,21 @@ func idText(id *uuid.UUID) string {
 	return id.String()
 }
 
-// period reads from and to, each a date (UTC) or a time.
-func period(from, to string, now time.Time) (f, t time.Time, err error) {
+// period reads from and to, each a date in loc or a time.
+func period(from, to string, now time.Time, loc *time.Location) (f, t time.Time, err error) {
 	t = now.Add(time.Microsecond)
 	if to != "" {
 		day := false
-		if t, day, err = moment(to); err != nil {
+		if t, day, err = moment(to, loc); err != nil {
 			return f, t, errs.Field("to", "is not a date or an RFC 3339 time")
 		}
 		if day {
-			t = t.AddDate(0, 0, 1)
+			t = t.In(loc).AddDate(0, 0, 1).UTC()
 		}
 	}
 	f = t.Add(-defaultPeriod)
 	if from != "" {
-		if f, _, err = moment(from); err != nil {
+		if f, _, err = moment(from, loc); err != nil {
 			return f, t, errs.Field("from", "is not a date or an RFC 3339 time")
 		}
 	}
@@ -216,9 +216,9 @@ func period(from, to string, now time.Time) (f, t time.Time, err error) {
 	return f, t, nil
 }
 
-func moment(s string) (at time.Time, day bool, err error) {
-	if at, err = time.Parse(time.DateOnly, s); err == nil {
-		return at, true, nil
+func moment(s string, loc *time.Location) (at time.Time, day bool, err error) {
+	if at, err = time.ParseInLocation(time.DateOnly, s, loc); err == nil {
+		return at.UTC(), true, nil
 	}
 	at, err = time.Parse(time.RFC3339Nano, s)
 	if err == nil && (at.Year() < 2000 || at.Year() > 9999) {
