@@ -106,6 +106,21 @@ var kinds = []kind{
 	{"/api/auth/users/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
 		return thing{params: map[string]string{"id": w.other["client"].id.String()}}, true
 	}},
+	{"DELETE /api/auth/totp", nil, secured}, {"POST /api/auth/totp/", nil, secured},
+	{"/api/auth/oauth/{provider}", nil, elsewhere}, {"/api/auth/identities/{provider}", nil, elsewhere},
+	{"/api/payments/fee-rules/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
+		var rule struct{ ID uuid.UUID }
+		w.post(w.admin, "/api/payments/fee-rules", map[string]any{"category": "matrix " + uuid.NewString()[:8], "basisPoints": 500, "reason": "a trial"}, http.StatusCreated, &rule)
+		return thing{params: map[string]string{"id": rule.ID.String()}}, true
+	}},
+	{"/api/availability/worker/{id}/calendars/{calendarId}", nil, func(w *world, r route, _, _ string) (thing, bool) {
+		// A calendar of another site, which this world cannot reach.
+		id := uuid.New()
+		_, err := w.db("booking").Exec(w.t.Context(), `INSERT INTO external_calendars (id, worker_id, name, url, etag, last_modified, covers_from, events, fetched_at, tried_at, failures, error,
+			next_try_at, created_at) VALUES ($1, $2, 'Other', $5, '', '', $3, 0, $3, $3, 0, '', $4, $3)`, id, w.worker.id, w.v.Now(), time.Now().Add(time.Hour), "https://calendar.invalid/"+id.String())
+		w.must(err)
+		return thing{params: map[string]string{"id": w.worker.id.String(), "calendarId": id.String()}, sides: map[string]person{"worker": w.worker}}, true
+	}},
 	{"POST /api/auth/password", nil, func(w *world, r route, _, _ string) (thing, bool) {
 		return thing{body: map[string]any{"currentPassword": tourPassword, "newPassword": tourPassword}}, true
 	}},
@@ -226,7 +241,8 @@ func kindOf(r route) (kind, bool) {
 	for _, k := range kinds {
 		path := k.path
 		whole := strings.Contains(path, " ")
-		if whole && path != r.String() || !whole && !strings.HasPrefix(r.path, path) {
+		prefix := strings.HasSuffix(path, "/") && strings.HasPrefix(r.String(), path)
+		if whole && path != r.String() && !prefix || !whole && !strings.HasPrefix(r.path, path) {
 			continue
 		}
 		if whole || len(path) > len(best.path) {

@@ -34,6 +34,7 @@ type authz struct {
 	relation string
 	besides  []string
 	states   []string
+	stepUp   bool
 }
 
 func (r route) String() string { return r.method + " " + r.path }
@@ -68,7 +69,8 @@ func routes(n *node) []route {
 func authzOf(op *huma.Operation) authz {
 	said := op.Extensions["x-authz"].(map[string]any)
 	besides, _ := said["besides"].([]string)
-	return authz{said["roles"].([]string), said["relation"].(string), besides, said["states"].([]string)}
+	stepUp, _ := said["stepUp"].(bool)
+	return authz{said["roles"].([]string), said["relation"].(string), besides, said["states"].([]string), stepUp}
 }
 
 // schema is s itself, or what it refers to.

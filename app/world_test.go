@@ -185,6 +185,8 @@ type thing struct {
 	sides  map[string]person // whose it is, by role
 	raw    []byte            // the body, when it is not JSON
 	asker  string            // the role of who has asked or accused the other side
+
+	lacking bool // there is none: 404 for whom it would be
 }
 
 // sold is a paid booking whose time is over.

@@ -1,0 +1,46 @@
+package app
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/pquerna/otp/totp"
+)
+
+// secured is somebody new in the role with an authenticator app: in force, and the thing's body has a code, or waiting for its first code.
+func secured(w *world, r route, _, role string) (thing, bool) {
+	if role != "client" && role != "worker" {
+		if role == "" {
+			role = "client"
+		} else {
+			return thing{}, false // the same code serves all; staff is made by an operator
+		}
+	}
+	p := person{email: "totp-" + uuid.NewString()[:8] + "@matrix.example"}
+	var made struct {
+		User        struct{ ID uuid.UUID }
+		AccessToken string
+	}
+	w.post(p, "/api/auth/register", map[string]string{"email": p.email, "password": tourPassword, "name": "Tess", "role": role}, http.StatusCreated, &made)
+	p.id, p.token = made.User.ID, made.AccessToken
+	var app struct{ Secret string }
+	w.post(p, "/api/auth/totp", nil, http.StatusOK, &app)
+	code, err := totp.GenerateCode(app.Secret, time.Now())
+	w.must(err)
+	th := thing{sides: map[string]person{role: p}}
+	if strings.HasSuffix(r.path, "/confirm") {
+		th.body = map[string]any{"code": code}
+		return th, true
+	}
+	var codes struct{ RecoveryCodes []string }
+	w.post(p, "/api/auth/totp/confirm", map[string]any{"code": code}, http.StatusOK, &codes)
+	if r.method == http.MethodDelete {
+		th.body = map[string]any{"code": codes.RecoveryCodes[0]}
+	}
+	return th, true
+}
+
+// elsewhere is for what a world without its neighbours does not have: whom it is for is told so.
+func elsewhere(*world, route, string, string) (thing, bool) { return thing{lacking: true}, true }
