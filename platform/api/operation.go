@@ -226,6 +226,10 @@ func (r *Router) describe(method, path string, out reflect.Type, o *operation) h
 	problem := &huma.Response{Description: "What went wrong", Content: map[string]*huma.MediaType{
 		"application/json": {Schema: r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")},
 	}}
+	if out == reflect.TypeFor[File]() {
+		// Who comes with a browser is answered a page.
+		problem.Content["text/html"] = &huma.MediaType{Schema: &huma.Schema{Type: "string"}}
+	}
 	for _, status := range o.failures(method) {
 		op.Responses[strconv.Itoa(status)] = problem
 	}
@@ -241,14 +245,20 @@ func (r *Router) success(out reflect.Type, o *operation) *huma.Response {
 		return &huma.Response{Description: "A file", Content: map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
 	}
 	data := out
-	envelope := &huma.Schema{Type: "object", Required: []string{"success", "data"}, Properties: map[string]*huma.Schema{"success": {Type: "boolean"}}}
+	envelope := &huma.Schema{Type: "object", AdditionalProperties: false, Required: []string{"success", "data"}, Properties: map[string]*huma.Schema{"success": {Type: "boolean"}}}
 	if p, ok := reflect.New(out).Interface().(pager); ok {
 		data = p.itemsType()
 		envelope.Properties["meta"] = r.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Meta](), true, "Meta")
 		envelope.Required = append(envelope.Required, "meta")
 	}
 	envelope.Properties["data"] = r.api.OpenAPI().Components.Schemas.Schema(data, true, o.summary)
-	return &huma.Response{Description: "Done", Content: map[string]*huma.MediaType{"application/json": {Schema: envelope}}}
+	r.admitNull(data, map[reflect.Type]bool{})
+	done := &huma.Response{Description: "Done", Content: map[string]*huma.MediaType{"application/json": {Schema: envelope}}}
+	if out.Kind() == reflect.Interface {
+		// The handler may answer a File instead.
+		done.Content["*/*"] = &huma.MediaType{Schema: &huma.Schema{Type: "string", Format: "binary"}}
+	}
+	return done
 }
 
 func (o *operation) failures(method string) []int {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"path"
 	"sync/atomic"
 	"time"
 
@@ -108,6 +109,11 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			WriteError(out, req, errs.Coded(errs.Forbidden, "cross_origin", "This request came from another site, so it was refused."))
 			return
 		}
+	}
+	if path.Clean(req.URL.Path) != req.URL.Path {
+		// net/http would redirect, outside of the envelope and whatever the method.
+		WriteError(out, req, errs.New(errs.NotFound, "There is nothing at this path."))
+		return
 	}
 	r.mux.ServeHTTP(out, req)
 }
