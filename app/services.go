@@ -54,7 +54,7 @@ type parts struct {
 var services = []entry{
 	{"auth", 3001, false, auth.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[auth.Config](p.Config)
-		return auth.New(p.db, p.clock, p.keys, p.revoked, c), err
+		return auth.New(p.db, p.clock, p.keys, p.revoked, p.peers, c), err
 	}},
 	{"user", 3002, false, user.Migration, func(_ context.Context, p parts) (Service, error) {
 		d, err := openData(orDefault("", p.Config))

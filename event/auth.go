@@ -101,6 +101,7 @@ func (UserReinstated) Type() string { return "user.reinstated" }
 // UserDeleted says that the account is gone; the books about it stay.
 type UserDeleted struct {
 	UserID uuid.UUID `json:"userId"`
+	Email  string    `json:"email"` // that the account had, for the goodbye; nobody keeps it
 }
 
 func (UserDeleted) Type() string { return "user.deleted" }

@@ -17,6 +17,7 @@ import (
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
+	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
 	"tulifo/platform/postgres/pgtest"
 	"tulifo/platform/token"
@@ -57,7 +58,7 @@ func startAlone(t *testing.T, change ...func(*auth.Config)) *world {
 		t.Fatal(err)
 	}
 	keys, revoked := apitest.Keys(t), token.NewRevocations()
-	w.auth = auth.New(w.db, clock.System, keys, revoked, cfg)
+	w.auth = auth.New(w.db, clock.System, keys, revoked, peer.New("auth", keys, nil, nil), cfg)
 	w.Server = apitest.New(t, apitest.Options{Service: "auth", Register: w.auth.Routes, DB: w.db, Keys: keys, Revocations: revoked})
 	return w
 }
@@ -520,7 +521,7 @@ func TestRun(t *testing.T) {
 
 // Whatever comes as a token, it is refused before anything is asked of the database, of which there is none here.
 func FuzzTokens(f *testing.F) {
-	s := auth.New(nil, clock.System, apitest.Keys(f), token.NewRevocations(), auth.Config{PublicURL: "http://tulifo.test", RefreshSecret: strings.Repeat("test-refresh-", 3), BcryptCost: 4, HashQueue: 1})
+	s := auth.New(nil, clock.System, apitest.Keys(f), token.NewRevocations(), nil, auth.Config{PublicURL: "http://tulifo.test", RefreshSecret: strings.Repeat("test-refresh-", 3), BcryptCost: 4, HashQueue: 1})
 	for _, seed := range []string{"", "x", strings.Repeat("A", 64), strings.Repeat("A", 86), strings.Repeat("_", 86), "..", "\x00", "%00"} {
 		f.Add(seed)
 	}

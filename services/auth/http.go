@@ -18,6 +18,7 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/auth/login", s.login, api.Public, api.Secret, api.Summary("Sign in"))
 	api.Post(r, "/api/auth/refresh", s.refresh, api.Public, api.Secret, api.Summary("Exchange a refresh token for the next pair"))
 	api.Get(r, "/api/auth/me", s.me, api.Anyone, api.Of(api.Self), api.Summary("The caller's own account"))
+	api.Delete(r, "/api/auth/me", s.deleteMe, api.Anyone, api.Of(api.Self), api.StepUp, api.Summary("Delete the caller's own account"))
 	api.Post(r, "/api/auth/logout", s.logout, api.Anyone, api.Of(api.Self), api.Summary("End this sign-in"))
 	api.Post(r, "/api/auth/logout-all", s.logoutAll, api.Anyone, api.Of(api.Self), api.Summary("End all sign-ins"))
 	api.List(r, "/api/auth/sessions", s.sessions, api.Anyone, api.Of(api.NoOne), api.Summary("The devices that are signed in"))

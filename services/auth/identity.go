@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,6 +34,9 @@ var (
 	lastWay       = errs.Coded(errs.Conflict, "last_sign_in", "This is the only way in which you can sign in. Set a password first.")
 	unverified    = errs.Coded(errs.Forbidden, "email_unverified", "Verify your e-mail address first.")
 )
+
+// errRaced has a sign-in decided once more: somebody else has changed meanwhile what it was decided on.
+var errRaced = errors.New("the account has changed meanwhile")
 
 // signInWith signs in whom a provider has vouched for. Who is known by the provider's name for him gets in, whatever address he has there now. Else his
 // address decides, if the provider has proof of it: one that nobody has here gets an account; one of an account that was never verified
@@ -79,7 +83,7 @@ func (s *Service) tryWith(ctx context.Context, from Visitor, f flow, who person)
 		}})
 	})
 	switch {
-	case postgres.Violates(err, "users_email_key"), postgres.Violates(err, "identities_pkey"), postgres.Violates(err, "identities_user"), changedMeanwhile(err):
+	case postgres.Violates(err, "users_email_key"), postgres.Violates(err, "identities_pkey"), postgres.Violates(err, "identities_user"), changedMeanwhile(err), errors.Is(err, errRaced):
 		return Session{}, true, err
 	case err != nil && a.ID != uuid.Nil && a.Status != active:
 		s.logins.WithLabelValues("suspended").Inc()

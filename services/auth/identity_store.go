@@ -33,16 +33,16 @@ func lockUser(ctx context.Context, tx postgres.Tx, id uuid.UUID) (Account, error
 	return postgres.One[Account](ctx, tx, `SELECT `+userColumns+` FROM users WHERE id = $1 FOR UPDATE`, id)
 }
 
-// clearUnverified takes the password of an account whose address was never verified, and has it verified. Conflict: it was meanwhile.
+// clearUnverified takes the password of an account whose address was never verified, and has it verified. errRaced: it was meanwhile.
 func clearUnverified(ctx context.Context, tx postgres.Tx, id uuid.UUID, email string, at time.Time) error {
 	tag, err := tx.Exec(ctx, `UPDATE users SET password_hash = '', email_verified = true, updated_at = $3 WHERE id = $1 AND email = $2 AND NOT email_verified`, id, email, at)
 	if err == nil && tag.RowsAffected() == 0 {
-		return changed
+		return errRaced
 	}
 	return err
 }
 
-// dropWaysIn deletes, with COMMIT, every way to sign in to an account but its password.
+// dropWaysIn deletes, with COMMIT, every way to sign in to an account, and its second factors; the password stays.
 func dropWaysIn(tx postgres.Tx, user uuid.UUID) {
 	tx.Later(`DELETE FROM identities WHERE user_id = $1`, user)
 	dropFactors(tx, user)

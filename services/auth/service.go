@@ -6,7 +6,7 @@
 // before is not locked by others; known and unknown addresses get the same answers for the same work; links are good once, and only
 // when somebody presses the button on their page; a privileged action leaves an audit row.
 //
-//	user:    active ⇄ suspended
+//	user:    active ⇄ suspended; active ⇄ leaving → deleted
 //	session: live → live (refreshed) → expired | revoked
 //	link:    issued → used | expired
 //
@@ -27,6 +27,7 @@ import (
 
 	"tulifo/platform/audit"
 	"tulifo/platform/clock"
+	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
@@ -47,6 +48,7 @@ type Service struct {
 	clock     clock.Clock
 	keys      *token.Keys
 	revoked   *token.Revocations
+	peers     *peer.Directory
 	cfg       Config
 	hashes    *hasher
 	secrets   secrets
@@ -57,8 +59,9 @@ type Service struct {
 // secrets are keys for one purpose each, derived from JWT_REFRESH_SECRET.
 type secrets struct{ child, seal, link, device, flow []byte }
 
-// New is the service on its schema. The configuration must be valid; revoked is the deny list of this process.
-func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revocations, cfg Config) *Service {
+// New is the service on its schema. The configuration must be valid; revoked is the deny list of this process, and peers are booking and
+// payment, which know what keeps an account from being deleted.
+func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revocations, peers *peer.Directory, cfg Config) *Service {
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -66,7 +69,7 @@ func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revoca
 	secret := []byte(cfg.RefreshSecret)
 	return &Service{
 		providers: providers(cfg),
-		db:        db, clock: c, keys: keys, revoked: revoked, cfg: cfg, hashes: newHasher(cfg.BcryptCost, cfg.HashQueue),
+		db:        db, clock: c, keys: keys, revoked: revoked, peers: peers, cfg: cfg, hashes: newHasher(cfg.BcryptCost, cfg.HashQueue),
 		secrets: secrets{child: secret, seal: derive(secret, "refresh token"), link: derive(secret, "link"), device: derive(secret, "device"), flow: derive(secret, "sign-in with a provider")},
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tulifo_auth_logins_total", Help: "Attempts to sign in, by outcome.",

@@ -50,7 +50,7 @@ func attempt(ctx context.Context, db postgres.Querier, m meter, now time.Time, w
 	return r.credentials, r.tally, nil
 }
 
-const userColumns = `id, email, name, role, email_verified, created_at, status`
+const userColumns = `id, CASE WHEN status = 'deleted' THEN '' ELSE email END AS email, name, role, email_verified, created_at, status`
 
 // account is a user. NotFound: there is none.
 func account(ctx context.Context, db postgres.Querier, id uuid.UUID) (Account, error) {
@@ -69,7 +69,7 @@ func insertUser(tx postgres.Tx, u newUser) {
 
 // setStatus moves the user to status. NotFound: there is no such user, or it is in it already.
 func setStatus(ctx context.Context, tx postgres.Tx, id uuid.UUID, status string, at time.Time) (Account, error) {
-	return postgres.One[Account](ctx, tx, `UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND status <> $2 RETURNING `+userColumns, id, status, at)
+	return postgres.One[Account](ctx, tx, `UPDATE users SET status = $2, updated_at = $3 WHERE id = $1 AND status <> $2 AND status IN ('active', 'suspended') RETURNING `+userColumns, id, status, at)
 }
 
 // setRole answers the role that the user had.
@@ -153,8 +153,8 @@ func sweep(ctx context.Context, db *postgres.DB, now time.Time) error {
 // contradictions are sentences about sign-ins that must not be; revocations made since still count.
 func contradictions(ctx context.Context, db postgres.Querier, since time.Time) ([]string, error) {
 	return postgres.All[string](ctx, db, `
-		SELECT 'I12: session ' || s.id || ' of the suspended user ' || u.id || ' is not revoked.'
-		FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.status = 'suspended' AND s.revoked_at IS NULL AND s.expires_at > $1
+		SELECT 'I12: session ' || s.id || ' of the ' || u.status || ' user ' || u.id || ' is not revoked.'
+		FROM sessions s JOIN users u ON u.id = s.user_id WHERE u.status <> 'active' AND s.revoked_at IS NULL AND s.expires_at > $1
 		UNION ALL
 		SELECT 'I12: session ' || s.id || ' was revoked, but its access tokens are still good.'
 		FROM sessions s LEFT JOIN revoked_sessions r ON r.session_id = s.id WHERE s.revoked_at > $1 AND r.session_id IS NULL

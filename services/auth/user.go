@@ -37,7 +37,7 @@ type User struct {
 // Account is a user as other services see it.
 type Account struct {
 	User
-	Status string `json:"status"` // active or suspended
+	Status string `json:"status"` // active, suspended, leaving or deleted
 }
 
 // credentials are an account with what is compared with at sign-in, which never leaves this package.

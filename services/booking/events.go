@@ -35,6 +35,7 @@ func (s *Service) onUserReinstated(ctx context.Context, tx postgres.Tx, e event.
 }
 
 func (s *Service) onUserDeleted(ctx context.Context, tx postgres.Tx, e event.UserDeleted) error {
+	forgetPerson(tx, e.UserID)
 	return s.dropPending(ctx, tx, e.UserID, "The account was deleted.")
 }
 

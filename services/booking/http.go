@@ -10,6 +10,7 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
+	"tulifo/platform/export"
 	"tulifo/platform/money"
 	"tulifo/platform/text"
 	"tulifo/platform/token"
@@ -17,6 +18,7 @@ import (
 
 // Routes declares what the service answers, in platform.md's order.
 func (s *Service) Routes(r *api.Router) {
+	export.Routes(r, "/api/bookings", s.heldBy()...)
 	parties := api.For(token.Client, token.Worker)
 	api.Post(r, "/api/bookings", s.create, api.For(token.Client), api.Of(api.NoOne), api.Created, api.Once, api.Summary("Book a worker's time."))
 	api.List(r, "/api/bookings", s.getList, api.For(token.Client, token.Worker, token.Admin), api.Of(api.NoOne), api.Summary("The caller's bookings, latest start first."))
@@ -36,6 +38,7 @@ func (s *Service) Routes(r *api.Router) {
 	// One route for /{id}/ics and /calendar/{token}.ics: net/http holds that the two patterns conflict.
 	api.Get(r, "/api/bookings/{id}/{document}", s.document, api.Public, api.Summary("A booking as a calendar file (…/{id}/ics, for its parties), or a calendar feed (…/calendar/{token}.ics)."))
 	s.availabilityRoutes(r)
+	s.departureRoutes(r)
 }
 
 // Answer is a booking on the wire: minutes, major units, UTC.

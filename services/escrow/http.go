@@ -8,6 +8,7 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
+	"tulifo/platform/export"
 	"tulifo/platform/money"
 	"tulifo/platform/text"
 	"tulifo/platform/token"
@@ -15,6 +16,7 @@ import (
 
 // Routes declares what the service answers.
 func (s *Service) Routes(r *api.Router) {
+	export.Routes(r, "/api/v1/escrow", s.heldBy()...)
 	const one = "/api/v1/escrow/{id}"
 	api.List(r, "/api/v1/escrow", s.getList, api.For(token.Client, token.Worker, token.Admin, token.Service), api.Of(api.NoOne), api.Summary("The caller's escrow accounts, newest first; all of them for an admin."))
 	api.Post(r, "/api/v1/escrow", s.create, api.For(token.Client, token.Worker), api.ForService(payments), api.Of(api.Party), api.Created, api.Once, api.Summary("The escrow account of a completed payment, made if it is not there yet."))

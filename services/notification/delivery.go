@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"tulifo/event"
 	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
 	"tulifo/platform/mail"
@@ -184,6 +185,10 @@ func (s *Service) settle(ctx context.Context, d delivery, o outcome, began time.
 		changes = append(changes, docdb.Unset("nextTryAt"), docdb.Set("dueAt", *o.until))
 	default:
 		changes = append(changes, docdb.Unset("nextTryAt"), docdb.Set("expiresAt", now.Add(doneFor)))
+		if d.Type == (event.UserDeleted{}).Type() {
+			// The goodbye was the last that the address was needed for.
+			changes = append(changes, docdb.Unset("address"), docdb.Set("data", json.RawMessage(`{}`)))
+		}
 	}
 	_, err := deliveries.Update(ctx, s.docs, d.ID, docdb.And(isQueued, docdb.Eq("attempts", d.Attempts)), changes...)
 	if kind := errs.KindOf(err); kind == errs.Conflict || kind == errs.NotFound {

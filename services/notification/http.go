@@ -6,11 +6,13 @@ import (
 	"github.com/google/uuid"
 
 	"tulifo/platform/api"
+	"tulifo/platform/export"
 	"tulifo/platform/token"
 )
 
 // Routes declares what the service answers.
 func (s *Service) Routes(r *api.Router) {
+	export.Routes(r, "/api/notifications", s.heldBy()...)
 	api.List(r, "/api/notifications", s.list, api.Anyone, api.Of(api.NoOne), api.Summary("The caller's notifications, the newest first"))
 	api.Patch(r, "/api/notifications/{id}/read", s.read, api.Anyone, api.Of(api.Owner), api.Summary("Note that a notification was read"))
 	api.Post(r, "/api/notifications/read-all", s.readAll, api.Anyone, api.Of(api.NoOne), api.Summary("Note that all notifications were read"))

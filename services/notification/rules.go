@@ -61,6 +61,12 @@ func table() map[string]rule {
 			return []to{{user: e.UserID, as: user, inApp: true, email: true, address: e.Previous}}
 		}),
 		on(Account, security, func(e event.UserPasswordChanged) []to { return []to{told(e.UserID, user)} }),
+		on(Account, home, func(e event.UserDeleted) []to {
+			if e.Email == "" {
+				return nil
+			}
+			return []to{{user: e.UserID, as: user, email: true, address: e.Email}}
+		}),
 		on(Account, security, func(e event.UserIdentityAdded) []to { return []to{told(e.UserID, user)} }),
 		on(Account, security, func(e event.UserIdentityRemoved) []to { return []to{told(e.UserID, user)} }),
 		on(Account, security, func(e event.UserFactorAdded) []to { return []to{told(e.UserID, user)} }),
@@ -141,7 +147,6 @@ func table() map[string]rule {
 var learned = map[string]func(*Service, *outbox.Inbox){
 	event.UserVerified{}.Type(): hear[event.UserVerified],
 	event.UserUpdated{}.Type():  hear[event.UserUpdated],
-	event.UserDeleted{}.Type():  hear[event.UserDeleted],
 }
 
 // Silent are the types of the events that are nothing to people, or that another one of the same moment says better.

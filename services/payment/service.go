@@ -20,6 +20,7 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/clock"
+	"tulifo/platform/export"
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -51,6 +52,8 @@ func New(db *postgres.DB, clock clock.Clock, peers *peer.Directory, config Confi
 
 // Routes declares what the service answers.
 func (s *Service) Routes(r *api.Router) {
+	export.Routes(r, "/api/payments", s.heldBy()...)
+	s.departureRoutes(r)
 	api.Post(r, "/api/payments", s.postPayment, api.For("client"), api.Of(api.Owner), api.While(Created, Processing), api.Created, api.Secret, api.Deadline(30*time.Second),
 		api.Summary("Pay for a confirmed booking: answers what Stripe's form needs. A booking has one payment; asking again answers the same."))
 	api.List(r, "/api/payments", s.listPayments, api.For("client", "worker", "admin"), api.Of(api.NoOne), api.Summary("The caller's payments, newest first; all of them for an admin."))
@@ -89,4 +92,5 @@ func (s *Service) Subscribe(in *outbox.Inbox) {
 	outbox.On(in, s.onUserCreated)
 	outbox.On(in, s.onUserVerified)
 	outbox.On(in, s.onUserEmailChanged)
+	outbox.On(in, s.onUserDeleted)
 }

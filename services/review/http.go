@@ -9,6 +9,7 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
+	"tulifo/platform/export"
 	"tulifo/platform/money"
 	"tulifo/platform/text"
 	"tulifo/platform/token"
@@ -16,6 +17,7 @@ import (
 
 // Routes declares what the service answers, in platform.md's order.
 func (s *Service) Routes(r *api.Router) {
+	export.Routes(r, "/api/v1/reviews", s.heldBy()...)
 	api.Post(r, "/api/v1/reviews", s.create, api.For(token.Client, token.Worker), api.Of(api.Party), api.While("completed"), api.Created, api.Once,
 		api.Summary("Review the other side of a completed booking; hidden until both have written or 14 days have passed."))
 	api.List(r, "/api/v1/reviews/user/{userId}", s.getList, api.Public, api.Summary("The reviews about a user, newest first."))
