@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	lease    = 2 * time.Minute // a claimed row is another's again after it; longer than a step may take
-	claims   = 32              // rows of a table taken at once
+	lease    = 30 * time.Second // a claimed row is another's again after it
+	stepMax  = 25 * time.Second // a step ends before its lease does
+	claims   = 32               // rows of a table looked for at once
 	parallel = 4
 	mergeGap = time.Minute
 )
@@ -60,25 +61,45 @@ func (s *Service) Retry(ctx context.Context, now time.Time) error {
 		func(ctx context.Context, p payout) error { return s.retryPayout(ctx, p, now) })
 }
 
-// work claims due rows of a table, so that no other process takes them, and makes one step of each.
+// work makes one step of each due row of a table. A row is claimed just before its step, so that no other process takes it, and a process that dies
+// holds up no more rows than it was working on.
 func work[T any](ctx context.Context, s *Service, now time.Time, table, id, columns string, idOf func(T) string, attempts func(T) int, step func(context.Context, T) error) error {
-	asked := ""
-	if table == "refunds" || table == "payouts" {
+	asked, kind := "", "uuid"
+	switch table {
+	case "refunds", "payouts":
 		asked = `asked_at = coalesce(asked_at, $1), `
+	case "webhook_events", "chargebacks":
+		kind = "text"
 	}
-	rows, err := postgres.All[T](ctx, s.db, `UPDATE `+table+` SET `+asked+`next_try_at = $2, attempts = attempts + 1
-		WHERE `+id+` IN (SELECT `+id+` FROM `+table+` WHERE next_try_at <= $1 ORDER BY next_try_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-		RETURNING `+columns, now, now.Add(lease), claims)
+	due, err := postgres.All[string](ctx, s.db, `SELECT `+id+`::text FROM `+table+` WHERE next_try_at <= $1 ORDER BY next_try_at LIMIT $2`, now, claims)
 	if err != nil {
-		return fmt.Errorf("claim %s: %w", table, err)
+		return fmt.Errorf("look for %s: %w", table, err)
+	}
+	claim := func(one string) (row T, ok bool) {
+		rows, err := postgres.All[T](ctx, s.db, `UPDATE `+table+` SET `+asked+`next_try_at = $2, attempts = attempts + 1
+			WHERE `+id+` = (SELECT `+id+` FROM `+table+` WHERE `+id+` = $3::text::`+kind+` AND next_try_at <= $1 FOR UPDATE SKIP LOCKED)
+			RETURNING `+columns, now, now.Add(lease), one)
+		if err != nil {
+			s.log.WarnContext(ctx, "a row was not claimed", "table", table, "id", one, "error", err)
+		}
+		if len(rows) == 0 {
+			return row, false
+		}
+		return rows[0], true
 	}
 	var done sync.WaitGroup
 	slots := make(chan struct{}, parallel)
-	for _, row := range rows {
+	for _, one := range due {
 		slots <- struct{}{}
 		done.Go(func() {
 			defer func() { <-slots }()
-			if err := step(ctx, row); err != nil {
+			row, ok := claim(one)
+			if !ok {
+				return
+			}
+			bounded, cancel := context.WithTimeout(ctx, stepMax)
+			defer cancel()
+			if err := step(bounded, row); err != nil {
 				again := time.Now().UTC().Add(min(time.Second<<min(attempts(row), 12), time.Hour))
 				s.log.WarnContext(ctx, "a step at the rail failed and is tried again", "table", table, "id", idOf(row), "attempts", attempts(row), "error", err)
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
