@@ -59,7 +59,7 @@ func (c Config) rehearsable() error {
 func (n *node) businessClock(ctx context.Context, command bool) (clock.Clock, error) {
 	db, err := n.open(ctx, rehearsal.Schema, 3)
 	if err != nil {
-		return nil, err
+		return nil, databaseProblem(err)
 	}
 	n.clockDB = db
 	var found, worked bool
@@ -106,6 +106,7 @@ func (n *node) marked(h http.Handler) http.Handler {
 func (e *environ) clock() *cobra.Command {
 	var timeout time.Duration
 	move := func(c *cobra.Command, to func(now time.Time) time.Time) error {
+		e.alive = true
 		return e.rehearsing(c.Context(), func(ctx context.Context, n *node) error { return e.moveClock(ctx, n, timeout, to) })
 	}
 	advance := &cobra.Command{Use: "advance DURATION", Short: "Move a rehearsal's business time on (72h, 90m), with everything that is due in between", Args: oneArg,
@@ -188,9 +189,6 @@ func (e *environ) showClock(ctx context.Context, n *node) error {
 const clockLock = rehearsal.Schema + "/move"
 
 func (e *environ) moveClock(ctx context.Context, n *node, timeout time.Duration, to func(now time.Time) time.Time) error {
-	if e.stopped {
-		return errors.New("the rehearsal does not run, and what is due is done by its services; start it with tulifo up --rehearsal")
-	}
 	held, ok, err := n.session.Lock(ctx, clockLock)
 	if err != nil {
 		return err
@@ -265,7 +263,10 @@ func (m *mover) holding(ctx context.Context, fn func(context.Context) error) err
 			}
 		}
 	}()
-	err := fn(ctx)
+	err := m.seen(ctx, false)
+	if err == nil {
+		err = fn(ctx)
+	}
 	cancel()
 	<-renewed
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

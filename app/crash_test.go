@@ -26,7 +26,7 @@ import (
 )
 
 var (
-	soak     = flag.Duration("soak", 0, "how long each crash test goes on; 0: once")
+	soakFor  = flag.Duration("soak", 0, "how long each crash test goes on; 0: once")
 	soakSeed = flag.Uint64("soak.seed", 0, "seed of the moments at which crash tests kill; 0: another each time")
 )
 
@@ -43,7 +43,7 @@ func seeded(t *testing.T) *rand.Rand {
 // again runs a round once, or until the time to soak is over.
 func again(round func()) {
 	for began := time.Now(); ; {
-		if round(); time.Since(began) >= *soak {
+		if round(); time.Since(began) >= *soakFor {
 			return
 		}
 	}

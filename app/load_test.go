@@ -69,7 +69,7 @@ type journey struct {
 func newLoad(t *testing.T, r *rand.Rand, gateway, inbox, rail, secret string, patient bool) *load {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*crashBound)
 	t.Cleanup(cancel)
-	l := &load{t: t, patient: patient || *soak > 0, gateway: gateway, inbox: inbox, rail: rail, secret: secret, ctx: ctx, rand: r, stop: make(chan struct{}), began: time.Now()}
+	l := &load{t: t, patient: patient || *soakFor > 0, gateway: gateway, inbox: inbox, rail: rail, secret: secret, ctx: ctx, rand: r, stop: make(chan struct{}), began: time.Now()}
 	l.fund()
 	for n := range crashClients {
 		l.clients.Go(func() { l.client(n) })

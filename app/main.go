@@ -92,6 +92,7 @@ func commands(environment map[string]string, out, errOut io.Writer) *cobra.Comma
 type environ struct {
 	vars        map[string]string
 	dir         string
+	alive       bool // the command needs an installation that runs
 	stopped     bool // the installation does not run: its Postgres was started for this command
 	out, errOut io.Writer
 }

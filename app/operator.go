@@ -84,6 +84,8 @@ func (e *environ) installation(ctx context.Context, log *slog.Logger) (leave fun
 		if e.vars["STRIPE_SECRET_KEY"] == "" {
 			e.vars["STRIPE_API_URL"] = r.Stripe
 		}
+	} else if e.alive {
+		return nil, errors.New("the rehearsal does not run, and what is due is done by its services; start it with tulifo up --rehearsal")
 	} else {
 		// While somebody works there without a word of where, he starts or is an operator's command: both are soon done.
 		unlock, err := d.lock(ctx)

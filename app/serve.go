@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"tulifo/platform/crash"
 	"tulifo/platform/mail"
 	"tulifo/platform/stripesim"
 )
@@ -55,6 +56,9 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 	}
 	c, err := readConfig(environment)
 	if err != nil {
+		return err
+	}
+	if err := crash.Arm(environment["TULIFO_CRASH"], c.Env == production); err != nil {
 		return err
 	}
 	c.PortBase = portBase

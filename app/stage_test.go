@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,6 +31,8 @@ type stage struct {
 	command                func(t *testing.T, stdin string, args ...string) (code int, said string) // tulifo ARGS on this platform; nil in one process
 	kill                   func(t *testing.T, services ...string)                                   // at once, and started again; nil in one process
 	passed                 func() string                                                            // what the clock has gone past; for when a test fails
+	log                    *lines
+	split                  *split // nil in one process
 }
 
 // onStages tells a story in both forms. The clock stands at start, and moves only when it is told to.
@@ -77,7 +80,7 @@ func eachInItsOwn(t *testing.T, start time.Time) *stage {
 		return s.command(t, stdin, args...)
 	}
 	return &stage{
-		gateway: s.at(gatewayPort), inbox: s.at(inboxPort), stripe: s.at(stripePort), dir: dir, command: command,
+		gateway: s.at(gatewayPort), inbox: s.at(inboxPort), stripe: s.at(stripePort), dir: dir, command: command, split: s, log: passed,
 		now: newTour(s.at(gatewayPort), "", "", io.Discard).businessTime,
 		move: func(ctx context.Context, to time.Time) error {
 			code, said := command(t, "", "clock", "set", to.UTC().Format(time.RFC3339Nano))
@@ -122,6 +125,29 @@ func (s *stage) tour() *tour {
 	return t
 }
 
+// clumsily moves the clock while escrow is down, kills the command that waits for it, and begins again before escrow is back.
+func (s *stage) clumsily(t *testing.T, at time.Time) {
+	t.Helper()
+	s.split.runs["escrow"].signal(t, syscall.SIGKILL)
+	s.split.runs["escrow"].exit(t, time.Minute)
+	var waiting *process
+	for n := range 2 {
+		waiting = launch(t, s.split.env, nil, "clock", "set", at.Format(time.RFC3339), "--timeout", crashBound.String())
+		soon(t, "the command to say whom it waits for", crashBound, func() bool {
+			return strings.Contains(waiting.err.String(), "waiting for escrow, which no process runs")
+		})
+		if n == 0 {
+			waiting.signal(t, syscall.SIGKILL)
+			waiting.exit(t, time.Minute)
+		}
+	}
+	s.split.serve(t, "escrow")
+	if code := waiting.exit(t, crashBound); code != 0 {
+		t.Errorf("clock set ended with code %d: %s", code, waiting.err)
+	}
+	fmt.Fprint(s.log, waiting.out)
+}
+
 // TestStoryJ1 goes through the main job twice: the client releases the money, and he forgets to, so that three days later it is the worker's.
 func TestStoryJ1(t *testing.T) {
 	onStages(t, time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC), func(t *testing.T, s *stage) {
@@ -146,6 +172,9 @@ func TestStoryJ1(t *testing.T) {
 		}
 		if p, err := forgotten.purse(t.Context()); err != nil || p.escrow != forgotten.price {
 			t.Errorf("a second before the 72 hours are over: %+v %v", p, err)
+		}
+		if s.split != nil {
+			s.clumsily(t, due)
 		}
 		s.to(t, due)
 		p, err := forgotten.purse(t.Context())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tulifo/platform/clock"
+	"tulifo/platform/crash"
 	"tulifo/platform/mail"
 	"tulifo/platform/postgres"
 	"tulifo/platform/stripesim"
@@ -81,9 +82,6 @@ func upUntil(ctx context.Context, o upOptions, environment map[string]string, ou
 	defer m.close()
 	business := o.clock
 	var past *clock.Virtual
-	if o.demo && m.c.Rehearsal {
-		return usageError{errors.New("--demo brings its own past and is no rehearsal; say --demo or --rehearsal")}
-	}
 	if o.demo {
 		past = clock.NewVirtual(time.Now().Add(-demoFull.past))
 		business = past
@@ -146,6 +144,12 @@ func newMachine(ctx context.Context, o upOptions, environment map[string]string,
 	m.c.SingleNode, m.c.PortBase = o.singleNode, o.portBase
 	if err := m.c.noEmbedded(); err != nil {
 		return nil, err
+	}
+	if err := crash.Arm(environment["TULIFO_CRASH"], m.c.Env == production); err != nil {
+		return nil, err
+	}
+	if o.demo && m.c.Rehearsal {
+		return nil, usageError{errors.New("--demo brings its own past and is no rehearsal; say --demo or --rehearsal")}
 	}
 	if m.c.Rehearsal {
 		if err := m.c.rehearsable(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"tulifo/platform/crash"
 	"tulifo/platform/errs"
 )
 
@@ -47,6 +48,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := x.route.service
+	// The cause is the route's name, not the path, which may hold a secret.
+	crash.Before(r.Context(), "gateway", crash.Proxy, s.name)
+	defer crash.After(r.Context(), "gateway", crash.Proxy, s.name)
 	switch {
 	case s.local != nil:
 		x.call(s.local, s.deadline)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"tulifo/platform/crash"
 	"tulifo/platform/errs"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
@@ -30,6 +31,7 @@ func (r *Router) once(ctx context.Context, key string, handle func(context.Conte
 	k, _ := ctx.Value(keyKey{}).(onceKey)
 	caller := token.From(ctx).String()
 	var a reply
+	crash.Before(ctx, r.o.Service, crash.Answer, "")
 	err := r.o.DB.InTx(ctx, func(tx postgres.Tx) error {
 		tx.First(`INSERT INTO idempotency_keys (caller, route, key, body_hash) VALUES ($1, $2, $3, $4)`, caller, k.route, key, k.hash)
 		var err error
@@ -45,6 +47,7 @@ func (r *Router) once(ctx context.Context, key string, handle func(context.Conte
 		return nil
 	})
 	if err == nil {
+		crash.After(ctx, r.o.Service, crash.Answer, "")
 		return a.answer()
 	}
 	kept, lookup := r.stored(ctx, caller, k)

@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"tulifo/platform/crash"
 	"tulifo/platform/token"
 )
 
@@ -165,7 +166,7 @@ func register[I, O any](r *Router, method, path string, h func(context.Context, 
 		panic(method + " " + path + " cannot be Once: strangers would share its answers, and secrets would be stored")
 	}
 	huma.Register(r.api, r.describe(method, path, reflect.TypeFor[O](), o), func(ctx context.Context, in *I) (*answer, error) {
-		ctx, cancel := context.WithTimeout(ctx, o.deadline)
+		ctx, cancel := context.WithTimeout(crash.Because(ctx, method+" "+path), o.deadline)
 		defer cancel()
 		key := IdempotencyKey(ctx)
 		if o.once && key != "" {

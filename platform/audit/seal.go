@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"tulifo/platform/crash"
 	"tulifo/platform/postgres"
 )
 
@@ -63,6 +64,7 @@ func Seal(ctx context.Context, db *postgres.DB, log *slog.Logger) error {
 
 // Flush seals what is committed now.
 func Flush(ctx context.Context, db *postgres.DB) error {
+	ctx = crash.Because(ctx, "seal")
 	for {
 		n, err := sealBatch(ctx, db)
 		if err != nil || n < batch {

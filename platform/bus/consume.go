@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"tulifo/platform/crash"
 )
 
 const (
@@ -162,6 +164,7 @@ func (r *reader) read(ctx context.Context) (events []Envelope, last int64, err e
 	var b pgx.Batch
 	pos, handled := r.pos, r.noted
 	if pos > handled {
+		crash.Before(ctx, r.name, crash.Ack, "")
 		b.Queue(noteCursor, r.name, pos)
 	}
 	// The head first: everything up to it is then visible to the second query.
@@ -176,6 +179,7 @@ func (r *reader) read(ctx context.Context) (events []Envelope, last int64, err e
 			err = closed
 		}
 		if err == nil && pos > handled {
+			crash.After(ctx, r.name, crash.Ack, "")
 			r.noted, r.tidied = pos, time.Now()
 		}
 	}()

@@ -13,6 +13,8 @@ import (
 
 	gomail "github.com/wneessen/go-mail"
 	"github.com/wneessen/go-mail/smtp"
+
+	"tulifo/platform/crash"
 )
 
 // Sender hands messages to one SMTP server. It connects when there is something to send, keeps few connections, and uses them again while they are fresh.
@@ -107,7 +109,9 @@ func (s *Sender) Close() error {
 
 func (s *Sender) deliver(ctx context.Context, c *connection, msg *gomail.Msg) error {
 	stop := context.AfterFunc(ctx, c.close)
+	crash.Before(ctx, "mail", crash.Send, "")
 	err := c.client.SendWithSMTPClient(c.smtp, msg)
+	crash.After(ctx, "mail", crash.Send, "")
 	interrupted := !stop()
 	if err != nil && msg.IsDelivered() {
 		// Only the farewell to this message failed.

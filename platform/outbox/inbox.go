@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"tulifo/platform/bus"
+	"tulifo/platform/crash"
 	"tulifo/platform/postgres"
 )
 
@@ -155,7 +156,9 @@ func (in *Inbox) take(ctx context.Context, envelopes []bus.Envelope) error {
 
 // handle takes events in one transaction that remembers them.
 func (in *Inbox) handle(ctx context.Context, events []taken) error {
-	return in.db.InTx(ctx, func(tx postgres.Tx) error {
+	ctx = crash.Because(ctx, events[0].envelope.Type)
+	crash.Before(ctx, in.service, crash.Handle, "")
+	err := in.db.InTx(ctx, func(tx postgres.Tx) error {
 		fresh, held, err := remember(ctx, tx, events)
 		if err != nil {
 			return err
@@ -187,6 +190,10 @@ func (in *Inbox) handle(ctx context.Context, events []taken) error {
 		}
 		return nil
 	})
+	if err == nil {
+		crash.After(ctx, in.service, crash.Handle, "")
+	}
+	return err
 }
 
 // step is one call of a handler.

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tulifo/platform/bus"
+	"tulifo/platform/crash"
 	"tulifo/platform/postgres"
 )
 
@@ -215,9 +216,11 @@ func (r *Relay) carry(ctx context.Context, rows []row) (done []int64, err error)
 		}
 	}
 	if len(events) > 0 {
+		crash.Before(ctx, r.producer, crash.Publish, "")
 		if err := r.bus.Publish(ctx, events); err != nil {
 			return nil, err
 		}
+		crash.After(ctx, r.producer, crash.Publish, "")
 	}
 	for _, w := range rows {
 		if w.broadcast {

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tulifo/platform/crash"
 )
 
 const (
@@ -250,6 +252,7 @@ func (t *tx) commit() error {
 		return nil
 	}
 	t.later.Queue("commit")
+	crash.Before(t.ctx, t.db.schema, crash.Commit, "")
 	r, err := t.send(t.ctx, &t.later)
 	if err != nil {
 		return err
@@ -266,6 +269,7 @@ func (t *tx) commit() error {
 	if tag.String() != "COMMIT" {
 		return fmt.Errorf("postgres: COMMIT was answered by %s", tag)
 	}
+	crash.After(t.ctx, t.db.schema, crash.Commit, "")
 	return nil
 }
 

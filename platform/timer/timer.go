@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"tulifo/platform/clock"
+	"tulifo/platform/crash"
 )
 
 // Timed is a service with timed exits, in business time.
@@ -104,6 +105,7 @@ func Run(ctx context.Context, o Options) error {
 // loop is one clock of one service.
 type loop struct {
 	name  string
+	what  string // fire or retry
 	clock clock.Clock
 	due   func(context.Context) (time.Time, error)
 	fire  func(context.Context, time.Time) error
@@ -113,7 +115,7 @@ type loop struct {
 }
 
 func newLoop(o Options, what string, c clock.Clock, due func(context.Context) (time.Time, error), fire func(context.Context, time.Time) error) *loop {
-	return &loop{name: o.Name, clock: c, due: due, fire: fire, log: o.Log.With("timer", o.Name, "loop", what), wake: make(chan struct{}, 1)}
+	return &loop{name: o.Name, what: what, clock: c, due: due, fire: fire, log: o.Log.With("timer", o.Name, "loop", what), wake: make(chan struct{}, 1)}
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -158,9 +160,12 @@ func (l *loop) step(ctx context.Context) (left time.Duration, err error) {
 	}
 	working.Add(1)
 	defer working.Add(-1)
+	ctx = crash.Because(ctx, l.what)
+	crash.Before(ctx, l.name, crash.Fire, "")
 	if err := l.fire(ctx, now); err != nil {
 		return 0, fmt.Errorf("fire what is due: %w", err)
 	}
+	crash.After(ctx, l.name, crash.Fire, "")
 	return again, nil
 }
 

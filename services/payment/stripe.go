@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 
 	"github.com/stripe/stripe-go/v85"
 
+	"tulifo/platform/crash"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
 )
@@ -33,7 +35,7 @@ type rail struct {
 
 func newRail(c Config) *rail {
 	config := &stripe.BackendConfig{
-		HTTPClient:        &http.Client{Timeout: c.Timeout},
+		HTTPClient:        &http.Client{Timeout: c.Timeout, Transport: crashing{http.DefaultTransport}},
 		MaxNetworkRetries: stripe.Int64(0), // the rows' own retries are the one retry layer
 		EnableTelemetry:   stripe.Bool(false),
 		LeveledLogger:     &stripe.LeveledLogger{Level: stripe.LevelNull},
@@ -42,6 +44,20 @@ func newRail(c Config) *rail {
 		config.URL = stripe.String(c.APIURL)
 	}
 	return &rail{stripe.NewClient(c.SecretKey, stripe.WithBackends(stripe.NewBackendsWithConfig(config)))}
+}
+
+// crashing is a transport with a point before and after each call that changes something at the rail.
+type crashing struct{ http.RoundTripper }
+
+func (c crashing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet {
+		return c.RoundTripper.RoundTrip(r)
+	}
+	what := path.Base(r.URL.Path)
+	crash.Before(r.Context(), "payment", crash.Call, what)
+	res, err := c.RoundTripper.RoundTrip(r)
+	crash.After(r.Context(), "payment", crash.Call, what)
+	return res, err
 }
 
 // railError is an answer of the rail that is an error, without the objects that come with it: those hold client secrets.

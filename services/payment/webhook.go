@@ -11,6 +11,7 @@ import (
 	"github.com/stripe/stripe-go/v85"
 	"github.com/stripe/stripe-go/v85/webhook"
 
+	"tulifo/platform/crash"
 	"tulifo/platform/errs"
 	"tulifo/platform/postgres"
 )
@@ -38,21 +39,26 @@ type told struct {
 // Hear stores what the rail tells us and applies it. It answers nil once it is stored: what cannot be applied now is tried again.
 // Malformed: it is not signed by the rail, or not an event.
 func (s *Service) Hear(ctx context.Context, payload []byte, signature string) error {
+	crash.Before(ctx, "payment", crash.Hear, "")
 	e, err := s.verified(payload, signature)
 	if err != nil {
 		return errs.New(errs.Malformed, "This is not a signed event.").Because(err)
 	}
 	intent, ours := concerns(e)
 	now := time.Now().UTC()
+	ctx = crash.Because(ctx, string(e.Type))
+	crash.Before(ctx, "payment", crash.Store, "")
 	tag, err := s.db.Exec(ctx, `INSERT INTO webhook_events (id, type, intent_id, tulifo_id, payload, received_at, outcome, next_try_at)
 		VALUES ($1, $2, $3, $4, $5, $6, 'received', $7) ON CONFLICT (id) DO NOTHING`,
 		e.ID, string(e.Type), intent, ours, payload, now, now.Add(5*time.Second))
 	if err != nil || tag.RowsAffected() == 0 {
 		return err
 	}
+	crash.After(ctx, "payment", crash.Store, "")
 	if err := s.applyTold(ctx, told{ID: e.ID, ReceivedAt: now}, e, now); err != nil {
 		s.log.WarnContext(ctx, "a webhook is stored and could not be applied yet", "event", e.ID, "type", string(e.Type), "error", err)
 	}
+	crash.After(ctx, "payment", crash.Hear, "")
 	return nil
 }
 
