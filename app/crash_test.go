@@ -1,27 +1,19 @@
 package app
 
 import (
-	"context"
 	"flag"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
-	"tulifo/platform/mail"
 	"tulifo/platform/postgres/pgtest"
 )
 
@@ -150,109 +142,6 @@ func TestCrashOfEverything(t *testing.T) {
 			l.grow(50 + r.Int64N(250))
 			i.restart(t, l, syscall.SIGKILL)
 		}
-		l.finish()
-		i.intact(t)
-	})
-}
-
-// moods is what a mail server does with who connects.
-type mood int32
-
-const (
-	well mood = iota
-	refuses
-	stalls
-	babbles
-)
-
-// moody is a mail server that is not always well.
-type moody struct {
-	net.Listener
-	mood atomic.Int32
-	held sync.Map
-}
-
-func (m *moody) Accept() (net.Conn, error) {
-	for {
-		c, err := m.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		switch mood(m.mood.Load()) {
-		case refuses:
-			c.Close()
-		case stalls:
-			m.held.Store(c, true)
-		case babbles:
-			io.WriteString(c, "<html>\r\n<body>502 Bad Gateway\r\n")
-			c.Close()
-		default:
-			return c, nil
-		}
-	}
-}
-
-func (m *moody) is(now mood) {
-	m.mood.Store(int32(now))
-	m.held.Range(func(c, _ any) bool { c.(net.Conn).Close(); m.held.Delete(c); return true })
-}
-
-// mailServer is the real inbox in this process, behind a moody door; page is where its mail is read.
-func mailServer(t *testing.T) (m *moody, page string) {
-	t.Helper()
-	inbox, err := mail.NewInbox(t.TempDir(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m = &moody{Listener: l}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- inbox.ServeSMTP(ctx, m) }()
-	web := httptest.NewServer(inbox.Handler())
-	t.Cleanup(func() {
-		web.Close()
-		m.is(well)
-		cancel()
-		l.Close()
-		<-ended
-	})
-	return m, web.URL
-}
-
-// The rail and the mail server misbehave in every way they have: journeys wait, and come to their end when both are well again.
-func TestCrashOfRailAndMail(t *testing.T) {
-	t.Parallel()
-	r := seeded(t)
-	smtp, page := mailServer(t)
-	i := newInstallation(t, "SMTP_HOST="+loopback, "SMTP_PORT="+strconv.Itoa(smtp.Addr().(*net.TCPAddr).Port), "SMTP_TLS=off", "STRIPE_TIMEOUT=3s")
-	i.up(t)
-	control := func(method string, body any) {
-		t.Helper()
-		if status, _, err := ask(method, i.at(stripePort)+"/_control/", railSecret(t, i.dir), body, nil); err != nil || status != http.StatusOK {
-			t.Fatalf("control: %d %v", status, err)
-		}
-	}
-	failing := func(mode string) map[string]any {
-		return map[string]any{"fail": map[string]any{"times": 10, "mode": mode}}
-	}
-	again(func() {
-		l := newLoad(t, r, i.at(gatewayPort), page, i.at(stripePort), railSecret(t, i.dir), false)
-		l.sick.Store(true)
-		for n, c := range []map[string]any{
-			failing("drop"), failing("drop_after"), failing("garbage"), failing("status"), {"slowMs": 4000}, {"hold": []string{"*"}},
-			{"repeat": 3, "together": true, "reorder": 6, "seed": r.Uint64() >> 12}, {"repeat": 2, "delayMs": 300, "holdPayouts": true},
-		} {
-			control(http.MethodPut, c)
-			smtp.is(mood(n % 4))
-			from, since := l.answered.Load(), time.Now()
-			soon(t, "a while of it", crashBound, func() bool { return time.Since(since) > 3*time.Second || l.answered.Load() > from+100 })
-		}
-		control(http.MethodDelete, nil)
-		smtp.is(well)
 		l.finish()
 		i.intact(t)
 	})

@@ -119,6 +119,7 @@ func (e *environ) up() *cobra.Command {
 				level = "warn"
 			}
 			r.into(e.vars)
+			o.begins = r.at != ""
 			return up(c.Context(), o, e.vars, e.out, e.logger(level))
 		}}
 	c.Flags().BoolVar(&o.demo, "demo", false, "fill an empty data directory with a lively marketplace")

@@ -38,6 +38,7 @@ type upOptions struct {
 	demo       bool
 	seed       uint64
 	singleNode bool
+	begins     bool           // a rehearsal is to begin; one that has begun is refused
 	clock      clock.Clock    // business time; the system's when nil
 	started    func(*machine) // is told when everything runs; may be nil
 }
@@ -89,7 +90,7 @@ func upUntil(ctx context.Context, o upOptions, environment map[string]string, ou
 	if m.node, err = newNode(ctx, m.c, log, nodeOptions{names: append(serviceNames(), "gateway"), clock: business, poolMax: 6}); err != nil {
 		return err
 	}
-	if m.node.rehearsal != nil && !m.node.begun && !m.c.RehearsalAt.IsZero() {
+	if m.node.rehearsal != nil && !m.node.begun && o.begins {
 		return fmt.Errorf("this rehearsal has begun, and it is %s there; leave --at out, or move its clock with tulifo clock set", m.node.rehearsal.Now().Format(time.RFC3339))
 	}
 	outlive := context.WithoutCancel(ctx)
@@ -181,7 +182,7 @@ func (m *machine) furnish(ctx context.Context, environment map[string]string) (e
 	if err = m.data.secrets(environment); err != nil {
 		return err
 	}
-	if m.simulated {
+	if m.simulated && environment["STRIPE_API_URL"] == "" {
 		environment["STRIPE_API_URL"] = "http://" + net.JoinHostPort(loopback, strconv.Itoa(stripePort+m.c.PortBase))
 	}
 	if m.ownInbox {

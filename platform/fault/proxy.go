@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -52,7 +53,7 @@ type Proxy struct {
 	work   sync.WaitGroup
 }
 
-// New is a proxy on a loopback port of its own before server, which is host:port.
+// New is a proxy on a loopback port of its own before server, which is host:port or the path of a Unix socket.
 func New(server string) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -130,12 +131,16 @@ func (p *Proxy) pass(client *net.TCPConn) {
 		abort(client)
 		return
 	}
-	c, err := net.DialTimeout("tcp", p.server, 5*time.Second)
+	network := "tcp"
+	if strings.HasPrefix(p.server, "/") {
+		network = "unix"
+	}
+	c, err := net.DialTimeout(network, p.server, 5*time.Second)
 	if err != nil {
 		abort(client)
 		return
 	}
-	l := &link{p: p, client: client, server: c.(*net.TCPConn), over: make(chan struct{})}
+	l := &link{p: p, client: client, server: c.(conn), over: make(chan struct{})}
 	p.mu.Lock()
 	p.links[l] = struct{}{}
 	if p.closed || has(p.toxics, func(t Toxic) bool { return t.Reset }) {
@@ -154,15 +159,23 @@ func (p *Proxy) pass(client *net.TCPConn) {
 }
 
 // abort closes with a reset instead of an end.
-func abort(c *net.TCPConn) {
-	_ = c.SetLinger(0)
+func abort(c conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
 	_ = c.Close()
+}
+
+// conn is a connection whose one direction can be ended.
+type conn interface {
+	net.Conn
+	CloseWrite() error
 }
 
 // link is one connection.
 type link struct {
 	p              *Proxy
-	client, server *net.TCPConn
+	client, server conn
 	over           chan struct{} // closed by reset
 	lost           bool          // bytes were swallowed or altered; under p.mu
 	half           bool          // the client is not told of the server's end; under p.mu
@@ -186,7 +199,7 @@ func (l *link) halfOpen() {
 
 var errOver = errors.New("the link is over")
 
-func (l *link) copy(to, from *net.TCPConn, side Side) {
+func (l *link) copy(to, from conn, side Side) {
 	buf := make([]byte, 32<<10)
 	passed, epoch := int64(0), -1
 	for {
@@ -221,7 +234,7 @@ func (l *link) copy(to, from *net.TCPConn, side Side) {
 }
 
 // deliver writes b as the toxics have it.
-func (l *link) deliver(to *net.TCPConn, b []byte, side Side, passed *int64, epoch *int) error {
+func (l *link) deliver(to conn, b []byte, side Side, passed *int64, epoch *int) error {
 	l.p.mu.Lock()
 	toxics := l.p.toxics
 	if *epoch != l.p.epoch {
