@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 	"syscall"
 
@@ -70,6 +71,21 @@ func away(err error) bool {
 	}
 	for _, target := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, pgconn.ErrConnClosed, puddle.ErrClosedPool, syscall.ECONNRESET, syscall.EPIPE, context.DeadlineExceeded} {
 		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return garbled(err)
+}
+
+// garbled tells whether what came over the line is no answer of Postgres; the driver has closed the connection then. It has no exported types
+// for most of it.
+func garbled(err error) bool {
+	for ; err != nil; err = errors.Unwrap(err) {
+		if t := reflect.TypeOf(err); t.Kind() == reflect.Pointer && strings.HasSuffix(t.Elem().PkgPath(), "/pgproto3") {
+			return true
+		}
+		text := err.Error()
+		if strings.HasPrefix(text, "unknown message type") || strings.HasPrefix(text, "received unexpected message") || strings.HasPrefix(text, "invalid message length") {
 			return true
 		}
 	}
