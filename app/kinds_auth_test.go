@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/pquerna/otp/totp"
 )
 
@@ -18,13 +17,8 @@ func secured(w *world, r route, _, role string) (thing, bool) {
 			return thing{}, false // the same code serves all; staff is made by an operator
 		}
 	}
-	p := person{email: "totp-" + uuid.NewString()[:8] + "@matrix.example"}
-	var made struct {
-		User        struct{ ID uuid.UUID }
-		AccessToken string
-	}
-	w.post(p, "/api/auth/register", map[string]string{"email": p.email, "password": tourPassword, "name": "Tess", "role": role}, http.StatusCreated, &made)
-	p.id, p.token = made.User.ID, made.AccessToken
+	p, err := w.register(w.t.Context(), "Tess", role)
+	w.must(err)
 	var app struct{ Secret string }
 	w.post(p, "/api/auth/totp", nil, http.StatusOK, &app)
 	code, err := totp.GenerateCode(app.Secret, time.Now())

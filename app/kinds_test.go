@@ -35,6 +35,15 @@ var kinds = []kind{
 		d := w.paymentIn(or(state, "completed"))
 		return thing{params: map[string]string{"id": d.payment.String()}, sides: w.sides(d)}, true
 	}},
+	{"/api/payments/receipts/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
+		d := w.paymentIn("completed")
+		return thing{params: map[string]string{"id": d.payment.String()}, sides: map[string]person{"client": w.of[d.booking]}}, true
+	}},
+	{"/api/payments/reviews/{kind}/{id}", paymentStates, func(w *world, r route, state, _ string) (thing, bool) {
+		return thing{params: map[string]string{"kind": "payment", "id": w.paymentIn(state).payment.String()}}, true
+	}},
+	{"/api/auth/people/{id}", nil, somebody}, {"/api/bookings/people/{id}", nil, somebody}, {"/api/payments/people/{id}", nil, somebody},
+	{"/api/notifications/people/{id}", nil, somebody}, {"/api/v1/escrow/people/{id}", nil, somebody}, {"/api/v1/reviews/people/{id}", nil, somebody}, {"/api/users/people/{id}", nil, somebody},
 	{"/api/payments/booking/{bookingId}", nil, func(w *world, r route, _, _ string) (thing, bool) {
 		return thing{params: map[string]string{"bookingId": w.sold().booking.String()}}, true
 	}},
@@ -103,11 +112,38 @@ var kinds = []kind{
 		w.must(err)
 		return thing{params: map[string]string{"id": id.String()}, body: map[string]any{"name": "Laptop"}, sides: map[string]person{role: me}}, true
 	}},
-	{"/api/auth/users/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
-		return thing{params: map[string]string{"id": w.other["client"].id.String()}}, true
+	{"/api/auth/users/{id}", nil, somebody},
+	{"DELETE /api/auth/me", nil, func(w *world, r route, _, role string) (thing, bool) {
+		if role == "admin" || role == "support" {
+			return thing{sides: map[string]person{role: w.staff(role, uuid.NewString()[:8])}}, true
+		}
+		role = or(role, "client")
+		if role != "client" && role != "worker" {
+			return thing{}, false
+		}
+		p, err := w.register(w.t.Context(), "Lee", role)
+		w.must(err)
+		return thing{sides: map[string]person{role: p}}, true
 	}},
 	{"DELETE /api/auth/totp", nil, secured}, {"POST /api/auth/totp/", nil, secured},
-	{"/api/auth/oauth/{provider}", nil, elsewhere}, {"/api/auth/identities/{provider}", nil, elsewhere},
+	{"/api/auth/oauth/{provider}", nil, elsewhere}, {"/api/auth/identities/{provider}", nil, elsewhere}, {"/api/auth/passkeys/{id}", nil, elsewhere},
+	{"POST /api/bookings/series", nil, func(w *world, r route, _, _ string) (thing, bool) {
+		at := w.weekly()
+		return thing{body: map[string]any{"workerId": w.worker.id, "title": "Calm the cluster", "startTime": at, "endTime": at.Add(15 * time.Minute), "weeks": 2, "mode": "all"}}, true
+	}},
+	{"/api/bookings/series/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
+		c, err := w.register(w.t.Context(), "Sela", "client") // who holds nothing else yet
+		w.must(err)
+		var made struct{ ID uuid.UUID }
+		at := w.weekly()
+		w.post(c, "/api/bookings/series", map[string]any{"workerId": w.worker.id, "title": "Calm the cluster", "startTime": at, "endTime": at.Add(15 * time.Minute), "weeks": 2, "mode": "all"}, http.StatusCreated, &made)
+		return thing{params: map[string]string{"id": made.ID.String()}, sides: map[string]person{"worker": w.worker, "client": c}}, true
+	}},
+	{"/api/payments/reconciliation/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
+		var report struct{ ID uuid.UUID }
+		w.post(w.admin, "/api/payments/reconciliation", nil, http.StatusCreated, &report)
+		return thing{params: map[string]string{"id": report.ID.String()}}, true
+	}},
 	{"/api/payments/fee-rules/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
 		var rule struct{ ID uuid.UUID }
 		w.post(w.admin, "/api/payments/fee-rules", map[string]any{"category": "matrix " + uuid.NewString()[:8], "basisPoints": 500, "reason": "a trial"}, http.StatusCreated, &rule)
@@ -230,6 +266,11 @@ func ofWorker(w *world, r route, _, _ string) (thing, bool) {
 		th.body = map[string]any{"startTime": at, "endTime": at.Add(time.Hour)}
 	}
 	return th, true
+}
+
+// somebody is who a service does something to; nobody whom anything else is tried with.
+func somebody(w *world, _ route, _, _ string) (thing, bool) {
+	return thing{params: map[string]string{"id": w.other["client"].id.String()}}, true
 }
 
 // nobodys is for operations that are public, and whose thing nobody has.

@@ -228,7 +228,7 @@ func (m *matrix) strangers(r route, state string) {
 		return
 	}
 	th, _ := m.about(r, state, "")
-	if th.sides == nil {
+	if th.sides == nil || r.relation == "self" && th.params == nil {
 		return
 	}
 	gone := th
@@ -236,8 +236,10 @@ func (m *matrix) strangers(r route, state string) {
 	for name := range th.params {
 		gone.params[name] = uuid.NewString()
 	}
-	if _, fixed := th.params["document"]; fixed {
-		gone.params["document"] = "ics"
+	for name, value := range th.params {
+		if uuid.Validate(value) != nil {
+			gone.params[name] = value
+		}
 	}
 	if th.params == nil {
 		gone.body = map[string]any{}

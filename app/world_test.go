@@ -46,7 +46,7 @@ func openWorld(t *testing.T, n int) *world {
 	w := &world{market: openMarket(t, "80", "USD", false), mine: map[string]person{}, other: map[string]person{}, of: map[uuid.UUID]person{}, kept: map[string]sale{},
 		future: matrixNow.Add(48 * time.Hour), near: matrixNow.Add(time.Hour)}
 	var wg sync.WaitGroup
-	people := make([]person, 10)
+	people := make([]person, 16)
 	for i := range people {
 		wg.Go(func() {
 			role := "client"
@@ -208,6 +208,12 @@ func (w *world) sides(d sale) map[string]person {
 func (w *world) start() time.Time {
 	w.future = w.future.Add(time.Hour)
 	return w.future
+}
+
+// weekly is such a time that is free a week later too.
+func (w *world) weekly() time.Time {
+	w.booked++
+	return matrixNow.Add(40*24*time.Hour + time.Duration(w.booked)*time.Hour)
 }
 
 // pending is a booking that waits for the worker's word. Older ones are cancelled, since a client may hold few.
