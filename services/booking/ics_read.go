@@ -84,9 +84,12 @@ func readICS(body []byte, until time.Time) (*icsFile, error) {
 		return nil, errICSUnreadable
 	}
 	f := &icsFile{zones: map[string]*time.Location{}}
+	w := icsWork{within: span{time.Unix(0, 0).UTC(), until.AddDate(1, 0, 0)}, deadline: time.Now().Add(maxICSWork)} // the machine's time: it bounds work
 	for _, c := range cal.Components {
 		if z, ok := c.(*ical.VTimezone); ok {
-			f.addZone(z, until)
+			if err := f.addZone(z, &w); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, e := range cal.Events() {

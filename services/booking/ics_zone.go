@@ -3,6 +3,7 @@ package booking
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,36 +74,46 @@ type onset struct {
 	from, to int
 }
 
-// addZone learns a zone that the file describes, unless its name says more.
-func (f *icsFile) addZone(z *ical.VTimezone, until time.Time) {
+// addZone learns a zone that the file describes, unless its name says more. All zones of a file are worked out with one w, so that many rules, each
+// bounded, do not come to more than can be borne.
+func (f *icsFile) addZone(z *ical.VTimezone, w *icsWork) error {
 	id := z.GetProperty(ical.ComponentPropertyTzid)
 	if id == nil || len(f.zones) > 1000 {
-		return
+		return nil
 	}
 	if loc := namedZone(id.Value); loc != nil {
 		f.zones[id.Value] = loc
-		return
+		return nil
 	}
 	if p := z.GetProperty(ical.ComponentProperty("X-LIC-LOCATION")); p != nil {
 		if loc := namedZone(p.Value); loc != nil {
 			f.zones[id.Value] = loc
-			return
+			return nil
 		}
 	}
 	var all []onset
 	for _, c := range z.SubComponents() {
+		var base *ical.ComponentBase
 		switch c := c.(type) {
 		case *ical.Standard:
-			all = append(all, onsets(&c.ComponentBase, until)...)
+			base = &c.ComponentBase
 		case *ical.Daylight:
-			all = append(all, onsets(&c.ComponentBase, until)...)
+			base = &c.ComponentBase
+		default:
+			continue
 		}
+		found, err := onsets(base, w)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
 	}
 	f.zones[id.Value] = described(all)
+	return nil
 }
 
 // onsets are when one observance begins, from 1970 on and the last one before.
-func onsets(c *ical.ComponentBase, until time.Time) []onset {
+func onsets(c *ical.ComponentBase, w *icsWork) ([]onset, error) {
 	value := func(p ical.ComponentProperty) string {
 		if v := c.GetProperty(p); v != nil {
 			return strings.ToUpper(strings.TrimSpace(v.Value))
@@ -113,7 +124,7 @@ func onsets(c *ical.ComponentBase, until time.Time) []onset {
 	from, okFrom := offset(value("TZOFFSETFROM"))
 	to, okTo := offset(value("TZOFFSETTO"))
 	if err != nil || !okFrom || !okTo {
-		return nil
+		return nil, nil
 	}
 	walls := []time.Time{start}
 	for _, p := range c.GetProperties(ical.ComponentPropertyRdate) {
@@ -125,19 +136,21 @@ func onsets(c *ical.ComponentBase, until time.Time) []onset {
 	}
 	if text := value(ical.ComponentPropertyRrule); text != "" {
 		if rule, err := readRule(text, time.FixedZone("", from)); err == nil && rule.Freq == rrule.YEARLY {
-			w := icsWork{within: span{time.Unix(0, 0).UTC(), until.AddDate(1, 0, 0)}, deadline: time.Now().Add(maxICSWork / 10)}
-			// An observance that cannot be worked out keeps what has been found of it.
-			_ = w.repeat(icsEvent{start: icsTime{wall: start}, rule: rule}, func(t time.Time) error {
+			err := w.repeat(icsEvent{start: icsTime{wall: start}, rule: rule}, func(t time.Time) error {
 				walls = append(walls, t)
 				return nil
 			})
+			if errors.Is(err, errICSTooMuch) {
+				return nil, err
+			}
+			// An observance that cannot be worked out otherwise keeps what has been found of it.
 		}
 	}
 	var out []onset
 	for _, t := range walls {
 		out = append(out, onset{t.Unix() - int64(from), from, to})
 	}
-	return out
+	return out, nil
 }
 
 // offset reads +0100, -0330 or +013015 as seconds.
