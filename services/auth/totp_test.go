@@ -66,7 +66,7 @@ func (w *world) withApp(s session) *app {
 	a := &app{w: w}
 	// A step has just begun, so that it does not end between a code's making and its use.
 	now := time.Now().Add(time.Duration(w.ahead.Load()))
-	w.pass(now.Truncate(30*time.Second).Add(31 * time.Second).Sub(now))
+	w.pass(now.Truncate(30 * time.Second).Add(31 * time.Second).Sub(now))
 	var setup auth.TOTPSetup
 	w.Call(apitest.Call{What: "set an app up", As: s.AccessToken, Method: "POST", Path: "/api/auth/totp", Status: 200}).Data(&setup)
 	a.secret = setup.Secret
