@@ -557,3 +557,37 @@ func TestOpenAPI(t *testing.T) {
 		t.Errorf("%d operations, want 25 and more", n)
 	}
 }
+
+// A sign-in that races another role must not go on in the old one: an administrator's, say, who is none any more.
+func TestRoleChangeRacesLogin(t *testing.T) {
+	w := start(t, func(c *auth.Config) { c.OthersFailures, c.IPFailures = 1000, 1000 })
+	s := w.register("ada@example.com")
+	for round := range 10 {
+		roles := [2]string{"worker", "admin"}
+		was, is := roles[round%2], roles[1-round%2]
+		answers := make([]apitest.Answer, 9)
+		together(len(answers), func(i int) {
+			if i == 4 {
+				if err := w.auth.ChangeRole(context.Background(), s.User.ID, is); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			answers[i] = w.login("ada@example.com", password, "")
+		})
+		for i, a := range answers {
+			if i == 4 || a.Status == 401 {
+				continue
+			}
+			if a.Status != 200 {
+				t.Fatalf("login: %d %s", a.Status, a.Body)
+			}
+			in := w.session(a)
+			me := w.Do(apitest.Call{What: "me", As: in.AccessToken, Path: "/api/auth/me"})
+			if in.User.Role == was && me.Status != 401 {
+				t.Fatalf("signed in as %s after the role was %s: %d", was, is, me.Status)
+			}
+		}
+	}
+	w.clean()
+}

@@ -77,7 +77,7 @@ func (s *Service) tryWith(ctx context.Context, from Visitor, f flow, who person)
 		if second {
 			fresh.row.ProvedAt = nil
 		}
-		insertSession(tx, fresh.row, "")
+		insertSession(tx, fresh.row, a.Role, "")
 		return audit.Add(ctx, tx, audit.Entry{Actor: a.ID.String(), Action: "login", Subject: a.ID, Detail: map[string]string{
 			"ip": fresh.row.IP, "device": fresh.row.Device, "session": fresh.row.ID.String(), "provider": f.Provider,
 		}})

@@ -79,7 +79,7 @@ func (s *Service) Login(ctx context.Context, from Visitor, email, password, code
 				return err
 			}
 		}
-		insertSession(tx, f.row, user.PasswordHash)
+		insertSession(tx, f.row, user.Role, user.PasswordHash)
 		return audit.Add(ctx, tx, audit.Entry{Actor: user.ID.String(), Action: "login", Subject: user.ID, Detail: map[string]string{"ip": f.row.IP, "device": f.row.Device, "session": f.row.ID.String()}})
 	})
 	if errors.Is(err, wrongAtLogin) {
@@ -111,7 +111,7 @@ func (s *Service) note(ctx context.Context, m *meter, e audit.Entry) error {
 	})
 }
 
-// changedMeanwhile says that the user whom a session was to be stored for is suspended, or has another password, by now: see insertSession.
+// changedMeanwhile says that the user whom a session was to be stored for is suspended, or has another password or role, by now: see insertSession.
 func changedMeanwhile(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pg.Code == "23502" && pg.ColumnName == "user_id"
@@ -179,7 +179,7 @@ func (s *Service) ChangePassword(ctx context.Context, from Visitor, by token.Cal
 		if err := s.passwordChanged(ctx, tx, by.ID, "password.changed"); err != nil {
 			return err
 		}
-		insertSession(tx, f.row, hash)
+		insertSession(tx, f.row, user.Role, hash)
 		return nil
 	})
 	if changedMeanwhile(err) {

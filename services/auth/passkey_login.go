@@ -70,7 +70,7 @@ func (s *Service) LoginWithPasskey(ctx context.Context, from Visitor, credential
 		if err := s.useKey(ctx, tx, k, used, passkeyAtLogin); err != nil {
 			return err
 		}
-		insertSession(tx, f.row, "")
+		insertSession(tx, f.row, owner.Role, "")
 		return audit.Add(ctx, tx, audit.Entry{Actor: owner.ID.String(), Action: "login", Subject: owner.ID, Detail: map[string]string{
 			"ip": f.row.IP, "device": f.row.Device, "session": f.row.ID.String(), "passkey": k.ID.String(),
 		}})

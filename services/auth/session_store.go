@@ -22,13 +22,14 @@ type sessionRow struct {
 	ProvedAt             *time.Time // nil: there is a second factor, which was not used
 }
 
-// insertSession stores a session with COMMIT, while its user is active and still has the password that was compared with (empty: it was not by
-// a password); else user_id is NULL, which fails. The lock makes a suspension or a new password that is on its way come before or after, never between.
-func insertSession(tx postgres.Tx, r sessionRow, passwordHash string) {
+// insertSession stores a session with COMMIT, while its user is active and still has the role that its access token will say and the password that was
+// compared with (empty: it was not by a password); else user_id is NULL, which fails. The lock makes a suspension, another role or a new password that
+// is on its way come before or after, never between.
+func insertSession(tx postgres.Tx, r sessionRow, role, passwordHash string) {
 	tx.Later(`
 		INSERT INTO sessions (id, user_id, token_hash, expires_at, device, ip, created_at, last_seen_at, proved_at)
-		VALUES ($1, (SELECT id FROM users WHERE id = $2 AND $3 IN ('', password_hash) AND status = 'active' FOR SHARE), $4, $5, $6, $7, $8, $8, $9)`,
-		r.ID, r.UserID, passwordHash, r.TokenHash, r.ExpiresAt, r.Device, r.IP, r.CreatedAt, r.ProvedAt)
+		VALUES ($1, (SELECT id FROM users WHERE id = $2 AND $3 IN ('', password_hash) AND role = $10 AND status = 'active' FOR SHARE), $4, $5, $6, $7, $8, $8, $9)`,
+		r.ID, r.UserID, passwordHash, r.TokenHash, r.ExpiresAt, r.Device, r.IP, r.CreatedAt, r.ProvedAt, role)
 }
 
 // holder is whose session it is, and when he last proved it.

@@ -124,7 +124,7 @@ func (s *Service) Register(ctx context.Context, from Visitor, email, name, role,
 		if err := s.create(ctx, tx, a.ID.String(), u); err != nil {
 			return err
 		}
-		insertSession(tx, fresh.row, u.hash)
+		insertSession(tx, fresh.row, u.Role, u.hash)
 		return nil
 	})
 	if err != nil {
