@@ -51,6 +51,8 @@ var checks = []struct{ says, sql string }{
 		SELECT DISTINCT client_id AS id FROM holds h FULL JOIN unpaid u USING (client_id, worker_id) WHERE coalesce(h.held, 0) <> coalesce(u.held, 0)`},
 	{"series %s does not know how many of its bookings are unpaid", `
 		SELECT s.id FROM series s WHERE s.held <> (SELECT count(*) FROM bookings k WHERE k.series_id = s.id AND status IN ('pending', 'confirmed') AND paid_at IS NULL)`},
+	{"the account of %s is closed and has bookings", `
+		SELECT client_id AS id FROM holds h WHERE closed AND EXISTS (SELECT FROM bookings k WHERE h.client_id IN (k.client_id, k.worker_id) AND status IN ('pending', 'confirmed', 'in_progress'))`},
 	{"booking %s has no amount that follows from its rate", `
 		SELECT id FROM bookings CROSS JOIN LATERAL (SELECT ` + stepSQL + ` AS step) c WHERE amount_minor <> step * ((rate_minor * duration_minutes + 30 * step) / (60 * step))
 			OR duration_minutes <> extract(epoch FROM ends_at - starts_at) / 60`},

@@ -2,7 +2,7 @@ package booking
 
 import (
 	"context"
-	"math"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -26,60 +26,65 @@ func (s *Service) departureRoutes(r *api.Router) {
 func (s *Service) getTies(ctx context.Context, in *byID) (Ties, error) { return ties(ctx, s.db, in.ID) }
 
 func ties(ctx context.Context, q postgres.Querier, user uuid.UUID) (Ties, error) {
-	out := Ties{map[string]string{}}
 	n, err := postgres.One[int64](ctx, q, `SELECT count(*) FROM bookings WHERE (worker_id = $1 OR client_id = $1)
 		AND (status IN ('pending', 'confirmed', 'in_progress') OR status = 'no_show' AND settled_at IS NULL)`, user)
 	if n > 0 {
-		out.Reasons["bookings"] = "There are bookings that are not over. Cancel or complete them first."
+		return tied(), nil
 	}
-	return out, err
+	return Ties{map[string]string{}}, err
 }
+
+func tied() Ties { return Ties{map[string]string{"bookings": errTied.Message}} }
+
+var errTied = errs.Coded(errs.Conflict, "bookings", "There are bookings that are not over. Cancel or complete them first.")
 
 func (s *Service) postClose(ctx context.Context, in *byID) (Ties, error) { return s.Close(ctx, in.ID) }
 
 // Close lets the user neither book nor be booked from now on, and answers no ties; or it answers what ties him, and changes nothing. A booking that is made
 // at the same time is either seen here or not made: both need the client's row of holds, or the worker's calendar as it was.
 func (s *Service) Close(ctx context.Context, user uuid.UUID) (Ties, error) {
-	var out Ties
 	err := s.db.InTx(ctx, func(tx postgres.Tx) error {
 		if err := closePerson(ctx, tx, user); err != nil {
 			return err
 		}
-		var err error
-		if out, err = ties(ctx, tx, user); err == nil && len(out.Reasons) > 0 {
+		found, err := ties(ctx, tx, user)
+		if err == nil && len(found.Reasons) > 0 {
 			err = errTied
 		}
 		return err
 	})
-	if postgres.Violates(err, "holds_closed") || errs.KindOf(err) == errTied.Kind && len(out.Reasons) > 0 {
-		return ties(ctx, s.db, user)
+	// What tied him may be over by now; but nothing is closed, so it is told all the same.
+	if postgres.Violates(err, "holds_closed") || errors.Is(err, errTied) {
+		return tied(), nil
 	}
-	return out, err
+	return Ties{map[string]string{}}, err
 }
 
-var errTied = errs.New(errs.Conflict, "There are bookings that are not over.")
-
 // closePerson takes what every booking of the user needs: the client's holds are closed, which a constraint keeps, and the worker takes no bookings on a
-// calendar that is not the one that anybody has decided on.
+// calendar that is not the one that anybody has decided on. The offer comes first, so that news of it either is seen here or changes nothing any more.
 func closePerson(ctx context.Context, tx postgres.Tx, user uuid.UUID) error {
 	for _, sql := range []string{
 		`INSERT INTO holds (client_id, worker_id, held, closed) VALUES ($1, '00000000-0000-0000-0000-000000000000', 0, true)
 		ON CONFLICT (client_id, worker_id) DO UPDATE SET closed = true`,
+		`INSERT INTO workers (worker_id, rate_minor, currency, category, timezone, instant, active, version) VALUES ($1, 0, '', '', '', false, false, ` + closedOffer + `)
+		ON CONFLICT (worker_id) DO UPDATE SET active = false, version = excluded.version`,
 		`UPDATE calendars SET version = version + 1 WHERE worker_id = $1`,
 	} {
 		if _, err := tx.Exec(ctx, sql, user); err != nil {
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, `UPDATE workers SET active = false, version = $2 WHERE worker_id = $1`, user, int64(math.MaxInt64))
-	return err
+	return nil
 }
+
+// closedOffer is a version of an offer after which nothing is newer.
+const closedOffer = "9223372036854775807"
 
 func (s *Service) postReopen(ctx context.Context, in *byID) (api.Nothing, error) {
 	return api.Nothing{}, s.db.InTx(ctx, func(tx postgres.Tx) error {
 		tx.Later(`UPDATE holds SET closed = false WHERE client_id = $1`, in.ID)
 		// What the offer is now is asked of user-service when it is needed.
-		tx.Later(`UPDATE workers SET version = 0 WHERE worker_id = $1 AND version = $2`, in.ID, int64(math.MaxInt64))
+		tx.Later(`UPDATE workers SET version = 0 WHERE worker_id = $1 AND version = `+closedOffer, in.ID)
 		return nil
 	})
 }

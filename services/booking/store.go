@@ -23,6 +23,7 @@ const (
 
 var (
 	errTooManyHolds   = errs.Coded(errs.Conflict, "too_many_holds", "You have too many bookings that are not paid yet. Pay or cancel some of them first.")
+	errLeaving        = errs.Coded(errs.Forbidden, "account_leaving", "Your account is being deleted.")
 	errCalendarMoving = errs.New(errs.Conflict, "The worker is changing the calendar. Try again.")
 	errChanged        = errs.Coded(errs.Conflict, "changed", "The booking has changed meanwhile. Look at it again.")
 	errTaken          = (&Refusal{Code: codeBusy}).forClient()
@@ -38,6 +39,8 @@ func sentence(err error) error {
 		return errFull
 	case postgres.Violates(err, "holds_within_limit"):
 		return errTooManyHolds
+	case postgres.Violates(err, "holds_closed"):
+		return errLeaving
 	}
 	return err
 }
