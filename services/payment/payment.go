@@ -117,16 +117,7 @@ func (s *Service) Pay(ctx context.Context, by token.Caller, booking uuid.UUID) (
 	if err := payable(p.gross()); err != nil {
 		return Checkout{}, err
 	}
-	pi, err := s.rail.intent(ctx, p, now)
-	for n := 0; inUse(err) && n < 50; n++ {
-		// His other click is being answered; ours gets the same once that is.
-		select {
-		case <-ctx.Done():
-			return Checkout{}, away(ctx.Err())
-		case <-time.After(100 * time.Millisecond):
-		}
-		pi, err = s.rail.intent(ctx, p, now)
-	}
+	pi, err := awaited(ctx, func() (*stripe.PaymentIntent, error) { return s.rail.intent(ctx, p, now) })
 	if code, no := refused(err); no {
 		return Checkout{}, errs.Coded(errs.Conflict, "payment_refused", "This amount cannot be paid online.").Because(fmt.Errorf("%s: %w", code, err))
 	}

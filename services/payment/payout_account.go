@@ -79,7 +79,7 @@ func (s *Service) connect(ctx context.Context, a payoutAccount) (payoutAccount, 
 	var at *stripe.Account
 	var err error
 	if a.AccountID == nil {
-		at, err = s.rail.openAccount(ctx, a)
+		at, err = awaited(ctx, func() (*stripe.Account, error) { return s.rail.openAccount(ctx, a) })
 	} else {
 		at, err = s.rail.account(ctx, *a.AccountID)
 	}

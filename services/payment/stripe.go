@@ -98,6 +98,20 @@ func refused(err error) (code string, ok bool) {
 	return cmp.Or(string(e.Code), string(e.Type)), true
 }
 
+// awaited asks again while another click's call with the same key is being answered: then ours gets the same. It gives up after five seconds.
+func awaited[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	out, err := ask()
+	for n := 0; inUse(err) && n < 50; n++ {
+		select {
+		case <-ctx.Done():
+			return out, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+		out, err = ask()
+	}
+	return out, err
+}
+
 // inUse tells that a call with the same key is being answered just now.
 func inUse(err error) bool {
 	e, is := errors.AsType[*railError](err)
