@@ -32,6 +32,7 @@ type world struct {
 	t     *testing.T
 	db    *postgres.DB
 	auth  *auth.Service
+	cfg   auth.Config
 	ahead atomic.Int64
 }
 
@@ -57,6 +58,7 @@ func startAlone(t *testing.T, change ...func(*auth.Config)) *world {
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
+	w.cfg = cfg
 	keys, revoked := apitest.Keys(t), token.NewRevocations()
 	w.auth = auth.New(w.db, clock.System, keys, revoked, peer.New("auth", keys, nil, nil), cfg)
 	w.Server = apitest.New(t, apitest.Options{Service: "auth", Register: w.auth.Routes, DB: w.db, Keys: keys, Revocations: revoked})
