@@ -49,7 +49,7 @@ type RefusedStart struct {
 }
 
 // BookSeries makes a booking of each start, as Book would, in one transaction. The unpaid ones of a series count as one of those that a client may
-// have. Conflict: not_all_free, with the reason for each start, when one of all, or every one, is refused; or as Book.
+// have, and he has one such series with a worker at a time. Conflict: not_all_free, with the reason for each start, when one of all, or every one, is refused; or as Book.
 func (s *Service) BookSeries(ctx context.Context, by token.Caller, want SeriesRequest) (Series, error) {
 	if want.WorkerID == by.ID {
 		return Series{}, errs.Field("workerId", "is yourself")

@@ -33,6 +33,11 @@ func (w *world) bookSeries(start string, weeks int, mode string) booking.SeriesA
 	return x
 }
 
+func (w *world) callOff(x booking.SeriesAnswer) {
+	w.t.Helper()
+	w.Call(apitest.Call{What: "it is called off", As: w.asClient, Method: "POST", Path: seriesPath + "/" + x.ID.String() + "/cancel", Status: 200})
+}
+
 func TestSeriesIsBookingsAtTheSameWallTime(t *testing.T) {
 	w := start(t)
 	w.setHours(map[string]any{"horizonDays": 200})
@@ -54,6 +59,7 @@ func TestSeriesIsBookingsAtTheSameWallTime(t *testing.T) {
 	if n := strings.Count(string(a.Body), `"seriesId":"`+x.ID.String()); n != 4 {
 		t.Errorf("%d bookings of the series in the list", n)
 	}
+	w.callOff(x)
 	w.Call(apitest.Call{What: "by its dates", As: w.asClient, Path: seriesPath, Status: 201, Body: func() any {
 		b := w.body("2026-03-18T09:00:00+01:00", 60)
 		b["dates"], b["mode"] = []string{"2026-04-01", "2026-03-18", "2026-03-19"}, "all"
@@ -168,6 +174,38 @@ func TestSeriesHoldsAsOne(t *testing.T) {
 	if left := w.number(`SELECT coalesce(sum(held), 0)::bigint FROM holds`); y != 3 || left != 0 {
 		t.Errorf("%d pending, %d held after they have expired", y, left)
 	}
+}
+
+// Series count as one booking each, and yet nobody holds months of a worker's calendar with several that he does not pay, asked for at once or in turn.
+func TestUnpaidSeriesDoNotHoldAWholeCalendar(t *testing.T) {
+	w := start(t)
+	w.setHours(map[string]any{"horizonDays": 200})
+	answers := make([]apitest.Answer, 3)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() {
+			answers[i] = w.Do(apitest.Call{As: w.asClient, Path: seriesPath, Body: w.series(fmt.Sprintf("2026-03-%02dT09:00:00+01:00", 9+i), 60, 20, "fit")})
+		})
+	}
+	wg.Wait()
+	var made booking.SeriesAnswer
+	for _, a := range answers {
+		switch a.Status {
+		case 201:
+			a.Data(&made)
+		case 409:
+			if !bytes.Contains(a.Body, []byte("too_many_holds")) {
+				t.Errorf("%s", a.Body)
+			}
+		default:
+			t.Errorf("%d %s", a.Status, a.Body)
+		}
+	}
+	if n := w.number(`SELECT count(*) FROM series`); n != 1 {
+		t.Fatalf("%d unpaid series of one client with one worker", n)
+	}
+	w.callOff(made)
+	w.Call(apitest.Call{What: "another one then", As: w.asClient, Path: seriesPath, Body: w.series("2026-03-09T09:00:00+01:00", 60, 20, "fit"), Status: 201})
 }
 
 // The last two of a series leave it at the same moment, again and again: the hold is given back once.
@@ -320,9 +358,13 @@ func TestSeriesTakesAsManyRoundTripsAsABooking(t *testing.T) {
 	w.book("2026-03-03T09:00:00+01:00", 60)
 	for key, weeks := range map[string]int{"two": 2, "eight": 8} {
 		body := w.series("2026-03-09T"+map[string]string{"two": "09", "eight": "11"}[key]+":00:00+01:00", 60, weeks, "all")
-		if n := pgtest.Trips(w.db, func() { w.Call(apitest.Call{As: w.asClient, Path: seriesPath, Key: key, Body: body, Status: 201}) }); n > 3 {
+		var x booking.SeriesAnswer
+		if n := pgtest.Trips(w.db, func() {
+			w.Call(apitest.Call{As: w.asClient, Path: seriesPath, Key: key, Body: body, Status: 201}).Data(&x)
+		}); n > 3 {
 			t.Errorf("a series of %d took %d round trips, want at most 3", weeks, n)
 		}
+		w.callOff(x)
 	}
 }
 
@@ -336,6 +378,7 @@ func TestSeriesAcrossTheChangesOfTheClocks(t *testing.T) {
 	if len(x.Bookings) != 2 || len(x.Refused) != 1 || !x.Refused[0].Start.Equal(at(t, "2026-03-29T01:00:00Z")) || x.Refused[0].Code != "outside_hours" || !x.Bookings[1].Start.Equal(at(t, "2026-04-05T00:30:00Z")) {
 		t.Errorf("%+v", x)
 	}
+	w.callOff(x)
 	w.Call(apitest.Call{What: "2:30 in October", As: w.asClient, Path: seriesPath, Body: w.series("2026-10-18T02:30:00+02:00", 30, 2, "all"), Status: 201}).Data(&x)
 	if !x.Bookings[1].Start.Equal(at(t, "2026-10-25T00:30:00Z")) {
 		t.Errorf("the repeated hour: %s", x.Bookings[1].Start)

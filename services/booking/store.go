@@ -37,7 +37,7 @@ func sentence(err error) error {
 		return errTaken
 	case postgres.Violates(err, "load_within_limit"):
 		return errFull
-	case postgres.Violates(err, "holds_within_limit"):
+	case postgres.Violates(err, "holds_within_limit"), postgres.Violates(err, "series_unpaid"):
 		return errTooManyHolds
 	case postgres.Violates(err, "holds_closed"):
 		return errLeaving
@@ -121,7 +121,7 @@ func insert(ctx context.Context, tx postgres.Tx, cal *workerCalendar, c Config, 
 	defer r.Close()
 	if first.SeriesID != nil {
 		if _, err := r.Exec(); err != nil {
-			return false, err
+			return false, sentence(err)
 		}
 	}
 	for range bookings {
