@@ -79,11 +79,15 @@ func (s *Service) spend(ctx context.Context, tx postgres.Tx, user uuid.UUID, wha
 }
 
 // attempted counts an attempt of the caller's to prove who he is, five in fifteen minutes by sign-in as of a known device, and answers his account.
+// Sign-ins that were never proved share ten, as unknown devices do: who has the first factor alone can make as many of them as he likes.
 // Unauthorized: the sign-in has ended. TooMany: too many attempts.
 func (s *Service) attempted(ctx context.Context, from Visitor, by token.Caller) (credentials, meter, error) {
 	m := meter{
 		ip: counter("login ip", network(from.IP)), ipMax: s.cfg.IPFailures, window: window,
 		account: counter("confirm", by.ID.String()+by.Session.String()), accountMax: s.cfg.DeviceFailures,
+	}
+	if by.ProvedAt.IsZero() {
+		m.account, m.accountMax = counter("confirm others", by.ID.String()), s.cfg.OthersFailures
 	}
 	user, full, err := attemptByID(ctx, s.db, m, by.ID, s.now())
 	if err != nil {

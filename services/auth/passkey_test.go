@@ -272,7 +272,7 @@ func TestClonedPasskey(t *testing.T) {
 }
 
 func TestStepUpWithPasskey(t *testing.T) {
-	w := start(t, func(c *auth.Config) { c.DeviceFailures = 9 })
+	w := start(t, func(c *auth.Config) { c.OthersFailures = 9 })
 	s, eve := w.register("ada@example.com"), w.register("eve@example.com")
 	d, hers := w.device(), w.device()
 	w.Call(apitest.Call{What: "no passkey", As: s.AccessToken, Method: "POST", Path: stepUpOptions, Status: 409, Has: "passkey_absent"})

@@ -10,6 +10,7 @@ import (
 	"tulifo/platform/api"
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/token"
+	"tulifo/services/auth"
 )
 
 // proof is when the bearer of an access token last proved who he is.
@@ -172,5 +173,35 @@ func TestProviderIsNoProofWithASecondFactor(t *testing.T) {
 	}
 	w.Call(apitest.Call{What: "what asks for a proof", As: s.AccessToken, Method: http.MethodDelete, Path: "/api/auth/identities/google", Status: 403, Has: "step_up_required"})
 	w.is("the second factor", w.stepUp(s.AccessToken, map[string]string{"totp": phone.code(0)}), 200, "accessToken")
+	w.clean()
+}
+
+// Who has somebody's account at a provider signs in as often as he likes; each sign-in must not bring its own five guesses at the second factor.
+func TestGuessesFromManySignIns(t *testing.T) {
+	p, h := startProvider(t), startHub(t)
+	w := start(t, at(p, h), func(c *auth.Config) { c.IPFailures = 100 })
+	ada := w.verified("ada@example.com")
+	p.has(account{"g-1", "ada@example.com", "Ada", true})
+	if a := w.add(p, ada, "g-1"); a.Status != 302 {
+		t.Fatalf("add the provider: %v", a)
+	}
+	phone := w.withApp(ada)
+	wrong, evaluated := phone.wrong(), 0
+	for range 4 {
+		s := w.session(w.with(p, "g-1", ""))
+		for range 4 {
+			switch a := w.stepUp(s.AccessToken, map[string]string{"totp": wrong}); a.Status {
+			case 403:
+				evaluated++
+			case 429:
+			default:
+				t.Fatalf("guess: %d %s", a.Status, a.Body)
+			}
+		}
+	}
+	if evaluated != 10 {
+		t.Errorf("%d codes evaluated in four sign-ins, want 10", evaluated)
+	}
+	w.is("a sign-in that was proved is not locked by them", w.stepUp(ada.AccessToken, map[string]string{"totp": phone.code(0)}), 200, "accessToken")
 	w.clean()
 }
