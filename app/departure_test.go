@@ -31,12 +31,12 @@ func TestExportAndDeletionAfterJ1(t *testing.T) {
 		raw, err := m.authorized(t.Context(), "/api/users/me/export", c.me.token)
 		m.must(err)
 		copy := string(raw)
-		for _, want := range append(c.has, c.me.email, c.me.id.String(), m.booking.String()) {
+		for _, want := range append(c.has, c.me.email, c.me.id.String(), m.booking.String(), noteOf(c.me)) {
 			if !strings.Contains(copy, want) {
 				t.Errorf("%s lacks %s", c.what, want)
 			}
 		}
-		for _, not := range []string{c.them.email, "password_hash", "token_hash", "$2a$"} {
+		for _, not := range []string{c.them.email, noteOf(c.them), "password_hash", "token_hash", "$2a$"} {
 			if strings.Contains(copy, not) {
 				t.Errorf("%s has %s", c.what, not)
 			}
