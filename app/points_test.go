@@ -27,8 +27,17 @@ func (p *points) armed(t *testing.T, point string) {
 	t.Helper()
 	plain := p.env
 	p.env = append(p.env[:len(p.env):len(p.env)], "TULIFO_CRASH="+point)
-	p.up(t)
+	p.launch(t)
 	p.env = plain
+	// What the last death left over may bring it to the point while it starts.
+	soon(t, "the platform to run, or to die", time.Minute, func() bool {
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return strings.Contains(p.out.String(), "Tulifo runs")
+		}
+	})
 }
 
 // journey walks the main job as often as it is asked to stop, and waits out every death.
