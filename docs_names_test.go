@@ -99,7 +99,7 @@ func TestSeriesThatPagesNameExist(t *testing.T) {
 			code.WriteString(f.source)
 		}
 	}
-	series := regexp.MustCompile("\\btulifo_[a-z_]*[a-z]\\b")
+	series := regexp.MustCompile(`\btulifo_[a-z_]*[a-z]\b`)
 	checked := 0
 	for path, text := range pages(t) {
 		for _, name := range series.FindAllString(text, -1) {

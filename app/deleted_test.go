@@ -30,7 +30,9 @@ func TestDeletedUsersMoneyGoesItsWay(t *testing.T) {
 	before := statement()
 	auth := m.db("auth")
 	for _, who := range []person{m.worker, m.client} {
-		if err := auth.InTx(t.Context(), func(tx postgres.Tx) error { return outbox.Add(t.Context(), tx, who.id, event.UserDeleted{UserID: who.id}) }); err != nil {
+		if err := auth.InTx(t.Context(), func(tx postgres.Tx) error {
+			return outbox.Add(t.Context(), tx, who.id, event.UserDeleted{UserID: who.id})
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -19,7 +19,6 @@ type points struct {
 	load *load
 	stop chan struct{}
 	done chan struct{}
-	days int // that the clock has been moved by
 }
 
 // armed starts the platform so that it dies at the point.

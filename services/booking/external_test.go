@@ -237,7 +237,7 @@ func TestCalendarIsReadAgainAndKeptWhenItCannotBe(t *testing.T) {
 	w.Call(apitest.Call{What: "still busy", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-03T10:00:00+01:00", 60), Status: 409, Has: `"busy"`})
 	first := got
 	w.readNow()
-	if got = w.calendars()[0]; !got.FailingSince.Equal(*first.FailingSince) || got.NextFetchAt.Sub(time.Now()) < 20*time.Minute {
+	if got = w.calendars()[0]; !got.FailingSince.Equal(*first.FailingSince) || time.Until(got.NextFetchAt) < 20*time.Minute {
 		t.Errorf("after two failures: %+v", got)
 	}
 	s.set(http.StatusOK, icsFile(vevent("DTSTART:20260304T090000Z", "DURATION:PT90M")))
