@@ -8,7 +8,8 @@ import (
 
 // busy is when the calendar's events keep somebody busy within a stretch of time: merged, cut to it. Times without a zone are read in loc; events
 // whose uid skip knows are left out. An icsError says what is wrong.
-func (f *icsFile) busy(loc *time.Location, within span, skip func(uid string) bool) ([]span, error) {
+func (f *icsFile) busy(loc *time.Location, within span, skip func(uid string) bool) (_ []span, err error) {
+	defer unreadable(&err)
 	w := icsWork{loc: loc, within: within, deadline: time.Now().Add(maxICSWork)} // the machine's time: it bounds work
 	replaced := map[string]*exclusions{}
 	for _, e := range f.events {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strconv"
@@ -74,7 +75,8 @@ type icsPeriod struct {
 }
 
 // readICS reads a calendar of RFC 5545. zones of its own making are worked out up to until. An icsError says what is wrong.
-func readICS(body []byte, until time.Time) (*icsFile, error) {
+func readICS(body []byte, until time.Time) (_ *icsFile, err error) {
+	defer unreadable(&err)
 	kept, err := relevant(body)
 	if err != nil {
 		return nil, err
@@ -102,6 +104,15 @@ func readICS(body []byte, until time.Time) (*icsFile, error) {
 		}
 	}
 	return f, nil
+}
+
+// unreadable makes a panic of the libraries that read calendars an error: rrule-go looks beyond its tables for a rule such as BYDAY=-53MO of a month, and
+// whoever serves such a calendar must not end the process that reads it.
+func unreadable(err *error) {
+	if p := recover(); p != nil {
+		slog.Warn("A calendar was beyond the libraries that read it.", "panic", p)
+		*err = errICSUnreadable
+	}
 }
 
 // wanted are the properties that say when somebody is busy. Everything else is dropped before it is parsed, which is where hostile files are costly.

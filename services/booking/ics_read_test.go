@@ -156,6 +156,9 @@ func hostileCalendars() map[string][]byte {
 		"quotes within quotes":          wrap("BEGIN:VEVENT\nDTSTART;TZID=\"a\"b\"c\"\":20260302T090000Z\nEND:VEVENT\n"),
 		"a quote that is never closed":  wrap("BEGIN:VEVENT\nDTSTART;TZID=\"a:20260302T090000Z\nEND:VEVENT\n"),
 		"a million exclusions, one bad": wrap("BEGIN:VEVENT\n" + at + "EXDATE:" + lots(100_000, "20260302T090000Z,") + "x\nEND:VEVENT\n"),
+		"a 53rd Monday of a month":      wrap("BEGIN:VEVENT\n" + at + "RRULE:FREQ=MONTHLY;BYDAY=53MO\nEND:VEVENT\n"),
+		"a 53rd last Monday of a month": wrap("BEGIN:VEVENT\n" + at + "RRULE:FREQ=MONTHLY;BYDAY=-53MO\nEND:VEVENT\n"),
+		"a 53rd last Monday of a March": wrap("BEGIN:VTIMEZONE\nTZID:Office\nBEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0000\nRRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-53MO\nEND:STANDARD\nEND:VTIMEZONE\n"),
 		"zones full of rules":           wrap("BEGIN:VTIMEZONE\nTZID:Office\n" + lots(300, "BEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0000\nRRULE:FREQ=YEARLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR="+strings.TrimSuffix(lots(24, "1,"), ",")+";BYMINUTE=0,5,10,15,20,25,30,35,40,45,50,55\nEND:STANDARD\n") + "END:VTIMEZONE\n"),
 		"rules that never come true":    wrap(lots(2000, "BEGIN:VEVENT\n"+at+"RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30\nEND:VEVENT\n")),
 	}
