@@ -106,6 +106,14 @@ type UserDeleted struct {
 
 func (UserDeleted) Type() string { return "user.deleted" }
 
+// UserDeletionRefused says that an account that its owner wanted deleted is open again, because something ties him after all.
+type UserDeletionRefused struct {
+	UserID uuid.UUID `json:"userId"`
+	Reason string    `json:"reason"` // sentences for him
+}
+
+func (UserDeletionRefused) Type() string { return "user.deletion_refused" }
+
 // SessionRevoked says that access tokens of a session are no longer good. It is broadcast to every process.
 type SessionRevoked struct {
 	SessionID uuid.UUID `json:"sessionId"`

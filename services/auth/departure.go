@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,7 +46,7 @@ type tie struct {
 }
 
 // refusal is nil when nothing ties.
-func refusal(ties ...tie) error {
+func refusal(ties ...tie) *errs.Error {
 	e := tied
 	for _, t := range ties {
 		for code, reason := range t.Reasons {
@@ -99,7 +102,10 @@ func (s *Service) untied(ctx context.Context, id uuid.UUID) error {
 		}
 		found = append(found, t)
 	}
-	return refusal(found...)
+	if no := refusal(found...); no != nil {
+		return no
+	}
+	return nil
 }
 
 // leave closes the account: nobody signs in, and all sign-ins end.
@@ -142,16 +148,23 @@ func (s *Service) depart(ctx context.Context, id uuid.UUID) error {
 		if _, err := peer.Post[struct{}](ctx, s.peers.To("booking"), "/api/bookings/people/"+id.String()+"/reopen", "", struct{}{}); err != nil {
 			return err
 		}
-		return orErr(s.stay(ctx, id), no)
+		return orErr(s.stay(ctx, id, no), no)
 	}
 	return s.erase(ctx, id)
 }
 
-// stay opens the account again, whose owner signs in anew.
-func (s *Service) stay(ctx context.Context, id uuid.UUID) error {
+// stay opens the account again, whose owner signs in anew and is told why.
+func (s *Service) stay(ctx context.Context, id uuid.UUID, no *errs.Error) error {
 	return s.db.InTx(ctx, func(tx postgres.Tx) error {
 		back, err := endDeparture(ctx, tx, id, s.clock.Now())
 		if err != nil || !back {
+			return err
+		}
+		var why []string
+		for _, code := range slices.Sorted(maps.Keys(no.Details)) {
+			why = append(why, no.Details[code])
+		}
+		if err := outbox.Add(outbox.WithClock(ctx, s.clock), tx, id, event.UserDeletionRefused{UserID: id, Reason: strings.Join(why, " ")}); err != nil {
 			return err
 		}
 		return audit.Add(ctx, tx, audit.Entry{Actor: id.String(), Action: "account.stayed", Subject: id})

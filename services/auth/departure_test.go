@@ -208,6 +208,9 @@ func TestTieFoundByARetryOpensTheAccount(t *testing.T) {
 	again := w.session(w.login("ada@example.com", password, ""))
 	w.is("signed in anew", w.Do(apitest.Call{As: again.AccessToken, Path: "/api/auth/me"}), 200, "")
 	w.is("and told why", w.deletes(again), 409, `"debt":"You owe money."`)
+	if told := w.events("user.deletion_refused"); len(told) != 1 || told[0]["userId"] != s.User.ID.String() || told[0]["reason"] != "You owe money." {
+		t.Errorf("told %v", told)
+	}
 	if due, err := w.auth.RetryDue(t.Context()); err != nil || !due.IsZero() || len(w.events("user.deleted")) != 0 {
 		t.Errorf("due at %s, %v; told %v", due, err, w.events("user.deleted"))
 	}

@@ -67,6 +67,7 @@ func table() map[string]rule {
 			}
 			return []to{{user: e.UserID, as: user, email: true, address: e.Email}}
 		}),
+		on(Account, home, func(e event.UserDeletionRefused) []to { return []to{written(e.UserID, user)} }),
 		on(Account, security, func(e event.UserIdentityAdded) []to { return []to{told(e.UserID, user)} }),
 		on(Account, security, func(e event.UserIdentityRemoved) []to { return []to{told(e.UserID, user)} }),
 		on(Account, security, func(e event.UserFactorAdded) []to { return []to{told(e.UserID, user)} }),

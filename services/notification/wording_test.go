@@ -92,6 +92,7 @@ var samples = []outbox.Event{
 	event.UserFactorRemoved{UserID: ann, Factor: "totp"}, event.UserFactorRemoved{UserID: ann, Factor: "passkey", Name: "Phone"},
 	event.UserRecoveryCodeUsed{UserID: ann, Left: 9}, event.UserRecoveryCodesRenewed{UserID: ann},
 	event.SessionStolen{UserID: ann}, event.UserDeleted{UserID: ann, Email: "ann@example.com"}, event.UserSuspended{UserID: ann, Reason: "spam"}, event.UserReinstated{UserID: ann},
+	event.UserDeletionRefused{UserID: ann, Reason: "You owe money."},
 	event.BookingCreated{Booking: gig, ExpiresAt: monday}, event.BookingConfirmed{Booking: gig, PayBy: monday},
 	event.BookingCancelled{Booking: gig, Cause: "client", Shares: shares}, event.BookingCancelled{Booking: gig, Cause: "worker", Reason: "ill", Shares: shares},
 	event.BookingCancelled{Booking: gig, Cause: "unpaid"}, event.BookingCancelled{Booking: gig, Cause: "admin"}, event.BookingCancelled{Booking: gig, Cause: "suspended"},
