@@ -38,7 +38,7 @@ SOAK ?= 10m
 soak: ## all samples of the tests that take some, then crash everything under load, again and again (SOAK=10m for each kind of crash)
 	@tools/need go npm postgres
 	@TULIFO_SOAK=1 go test -count=1 -timeout 0 -v $$(grep -rl --include='*_test.go' '"tulifo/platform/soak"' platform services | xargs -n1 dirname | sort -u | sed 's|^|./|')
-	@TULIFO_SOAK=1 go test -run '^TestCrash' -count=1 -timeout 0 -v ./app -soak=$(SOAK)
+	@TULIFO_SOAK=1 go test -run '^Test(Crash|OpenAPIFuzz)' -count=1 -timeout 0 -v ./app -soak=$(SOAK)
 
 bench: build ## measure beside nginx, Caddy, RabbitMQ, pgbench and Express, and write docs/benchmarks.md (ARGS="-only read,slots")
 	@tools/need go npm pgbench nginx caddy rabbitmq
