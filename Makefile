@@ -35,9 +35,11 @@ tour: build ## walk the main job on the platform that runs here
 
 SOAK ?= 10m
 
-soak: ## all samples of the tests that take some, then crash everything under load, again and again (SOAK=10m for each kind of crash)
+soak: ## all samples of the tests that take some, then fuzz every parser and crash everything under load (SOAK=10m for each)
 	@tools/need go npm postgres
 	@TULIFO_SOAK=1 go test -count=1 -timeout 0 -v $$(grep -rl --include='*_test.go' '"tulifo/platform/soak"' platform services | xargs -n1 dirname | sort -u | sed 's|^|./|')
+	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z]*' gateway platform services | sed 's|/[^/]*:func | |' | while read -r package target; do \
+		go test ./$$package -run '^$$' -fuzz "^$$target$$" -fuzztime $(SOAK) || exit 1; done
 	@TULIFO_SOAK=1 go test -run '^Test(Crash|OpenAPIFuzz)' -count=1 -timeout 0 -v ./app -soak=$(SOAK)
 
 bench: build ## measure beside nginx, Caddy, RabbitMQ, pgbench and Express, and write docs/benchmarks.md (ARGS="-only read,slots")

@@ -63,6 +63,7 @@ func TestMatrix(t *testing.T) {
 	m.methods(routes(w.p.machine.node))
 	for _, r := range all {
 		m.assigns(r)
+		m.outsiders(r)
 	}
 	if after := w.fingerprint(); after != before {
 		t.Errorf("requests that were refused have changed something:\n%s\n%s", before, after)

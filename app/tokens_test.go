@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"time"
@@ -58,4 +59,23 @@ func (w *world) leave() {
 	w.post(person{}, "/api/auth/login", in, http.StatusOK, &s)
 	w.post(person{token: s.AccessToken}, "/api/auth/logout", map[string]any{}, http.StatusOK, nil)
 	w.signedOut = s.AccessToken
+}
+
+// outsiders come through the gateway with the token of a service that the operation is for.
+func (m *matrix) outsiders(r route) {
+	m.t.Helper()
+	th, _ := m.about(r, r.first(), "")
+	for _, name := range servicesOf(r) {
+		req, err := http.NewRequestWithContext(m.t.Context(), r.method, m.gateway+r.addressOf(th.params, uuid.NewString()), bytes.NewReader(r.bodyWith(uuid.New(), th.body)))
+		m.must(err)
+		req.Header.Set("Content-Type", r.media())
+		req.Header.Set("Authorization", "Bearer "+r.anybody(m.t, m.p.machine.node, name))
+		res, err := m.http.Do(req)
+		m.must(err)
+		res.Body.Close()
+		m.cells["gateway"]++
+		if res.StatusCode != http.StatusUnauthorized && res.StatusCode != http.StatusForbidden {
+			m.t.Errorf("%s through the gateway as %s answers %d", r, name, res.StatusCode)
+		}
+	}
 }
