@@ -267,7 +267,7 @@ func TestOtherCurrencies(t *testing.T) {
 		currency, rate                        string
 		gross, half, rest, net, halfNet, zero money.Decimal
 	}{
-		{"JPY", "1999", "2332", "1166", "1166", "2099", "1049", "0"}, // 70 minutes: 2332.2; fees 233 and 117
+		{"JPY", "1999", "2332", "1166", "1166", "2099", "1049", "0"},           // 70 minutes: 2332.2; fees 233 and 117
 		{"KWD", "7.777", "9.070", "4.540", "4.530", "8.160", "4.090", "0.000"}, // in tens of fils: 9.0732, half of it 4.535; fees 0.907 and 0.454
 	} {
 		t.Run(c.currency, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"tulifo/gateway"
 	"tulifo/infrastructure"
+	"tulifo/platform/api"
 	"tulifo/platform/token"
 )
 
@@ -38,6 +39,13 @@ func (n *node) newGateway(remote bool) (*gateway.Gateway, error) {
 		RejectToken: func(h http.Header) bool {
 			raw, ok := strings.CutPrefix(h.Get("Authorization"), "Bearer ")
 			return ok && token.ClaimsService(raw)
+		},
+		Watch: func(r *http.Request, end func()) func() {
+			session, ok := api.SignIn(r, n.keys)
+			if !ok {
+				return func() {}
+			}
+			return n.revoked.Watch(session, end)
 		},
 		LogEndpoint: n.c.LogEndpoint,
 		Log:         n.log,

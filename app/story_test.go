@@ -45,13 +45,17 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-func startPlatform(t *testing.T, c clock.Clock) *platform {
+func startPlatform(t *testing.T, c clock.Clock, variables ...string) *platform {
 	t.Helper()
 	p := &platform{log: newLines()}
 	log := obs.NewLogger(p.log, slog.LevelDebug, "tulifo")
 	ctx, cancel := context.WithCancel(context.Background())
 	started, ended := make(chan *machine, 1), make(chan error, 1)
 	environment := map[string]string{"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t), "FETCH_ALLOW": loopback}
+	for _, v := range variables {
+		name, value, _ := strings.Cut(v, "=")
+		environment[name] = value
+	}
 	go func() {
 		ended <- up(ctx, upOptions{dir: filepath.Join(t.TempDir(), "data"), portBase: portBase(t), clock: c, started: func(m *machine) { started <- m }}, environment, io.Discard, log)
 	}()

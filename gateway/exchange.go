@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -33,6 +34,7 @@ type exchange struct {
 	err       error // what fail was told
 	finished  atomic.Bool
 	timer     *time.Timer // the deadline of a stream that is not open yet
+	leave     atomic.Pointer[func()]
 }
 
 func (x *exchange) Header() http.Header { return x.w.Header() }
@@ -61,20 +63,46 @@ func (x *exchange) flush() error { return http.NewResponseController(x.w).Flush(
 // Hijack gives the client's connection away to a websocket.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(x.w).Hijack()
-	if err == nil {
-		x.status = http.StatusSwitchingProtocols
+	if err != nil {
+		return nil, nil, err
 	}
-	return c, rw, err
+	x.status = http.StatusSwitchingProtocols
+	return &watched{c, sync.OnceFunc(x.g.watch(x.r, func() { _ = c.Close() }))}, rw, nil
+}
+
+// watched is a websocket that ends with the sign-in that opened it.
+type watched struct {
+	net.Conn
+	leave func()
+}
+
+func (w *watched) Close() error {
+	w.leave()
+	return w.Conn.Close()
+}
+
+// CloseWrite ends one direction, where the connection can.
+func (w *watched) CloseWrite() error {
+	if half, ok := w.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return w.Close()
 }
 
 // close has the connection closed after the answer, because what else comes over it cannot be told from the rest of this request.
 func (x *exchange) close() { x.w.Header()["Connection"] = []string{"close"} }
 
-// endless lifts the server's bounds on time, for streams.
+// endless lifts the server's bounds on time, for streams, which end with the sign-in that opened them.
 func (x *exchange) endless() {
 	c := http.NewResponseController(x.w)
 	_ = c.SetWriteDeadline(time.Time{}) // not every server has one
 	_ = c.SetReadDeadline(time.Time{})
+	leave := x.g.watch(x.r, func() {
+		// The server's read of what comes next fails, which ends the request's context.
+		_ = c.SetReadDeadline(time.Unix(1, 0))
+		_ = c.SetWriteDeadline(time.Unix(1, 0))
+	})
+	x.leave.Store(&leave)
 }
 
 // fail answers err in the envelope.
@@ -86,6 +114,9 @@ func (x *exchange) fail(err error) {
 // done writes the access line and counts the request; once, when the answer is out.
 func (x *exchange) done() {
 	if x.finished.CompareAndSwap(false, true) {
+		if leave := x.leave.Load(); leave != nil {
+			(*leave)()
+		}
 		x.g.record(x)
 	}
 }

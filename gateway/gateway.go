@@ -42,7 +42,10 @@ type Options struct {
 	TrustedProxies []netip.Prefix                // peers whose X-Forwarded-For is believed
 	CORSOrigins    []string                      // replace the origins of kong.yml when there are any
 	RejectToken    func(header http.Header) bool // true for a token that must not come from outside, as a service's own; nil: none
-	LogEndpoint    string                        // where http-log sends to; it switches the plugin on
+	// Watch is told of a connection that stays open, a websocket or an event stream, and has end called when the sign-in that opened it ends; leave is
+	// called when it has closed by itself. nil: such connections last as long as their two sides want.
+	Watch       func(r *http.Request, end func()) (leave func())
+	LogEndpoint string // where http-log sends to; it switches the plugin on
 
 	Log     *slog.Logger         // nil: the default
 	Metrics *prometheus.Registry // nil: one of its own
@@ -56,6 +59,7 @@ type Gateway struct {
 	proxies  proxies
 	limiter  *limiter
 	reject   func(http.Header) bool
+	watch    func(*http.Request, func()) func()
 	metrics  *metrics
 	sinks    []*sink
 	docs     *docs
@@ -75,6 +79,9 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{log: o.Log, config: c, proxies: o.TrustedProxies, reject: o.RejectToken, started: time.Now()}
 	if g.log == nil {
 		g.log = slog.Default()
+	}
+	if g.watch = o.Watch; g.watch == nil {
+		g.watch = func(*http.Request, func()) func() { return func() {} }
 	}
 	if g.reject == nil {
 		g.reject = func(http.Header) bool { return false }

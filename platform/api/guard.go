@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 
 	"tulifo/platform/errs"
 	"tulifo/platform/token"
@@ -86,6 +87,19 @@ func (r *Router) guard(o *operation) func(huma.Context, func(huma.Context)) {
 
 func unsafe(method string) bool {
 	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
+}
+
+// SignIn is the session of the person's access token that the request carries, as bearer or as cookie; false when it carries none that is good.
+func SignIn(req *http.Request, keys *token.Keys) (uuid.UUID, bool) {
+	raw, ok := bearerToken(req)
+	if !ok {
+		raw, ok = accessCookie(req)
+	}
+	if !ok || token.ClaimsService(raw) {
+		return uuid.Nil, false
+	}
+	caller, err := keys.Verify(raw)
+	return caller.Session, err == nil
 }
 
 // authenticate says who the token of the request belongs to; no token is the anonymous caller.

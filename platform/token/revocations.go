@@ -26,19 +26,48 @@ type Revocations struct {
 	mu    sync.RWMutex
 	until map[uuid.UUID]time.Time
 	heard time.Time
+	watch map[uuid.UUID]map[*func()]struct{} // what ends with a session
 }
 
 // NewRevocations knows of none, and counts as fresh for a minute.
 func NewRevocations() *Revocations {
-	return &Revocations{until: map[uuid.UUID]time.Time{}, heard: time.Now()}
+	return &Revocations{until: map[uuid.UUID]time.Time{}, heard: time.Now(), watch: map[uuid.UUID]map[*func()]struct{}{}}
 }
 
 // Add revokes a session here, at once.
 func (r *Revocations) Add(session uuid.UUID, until time.Time) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if until.After(r.until[session]) {
 		r.until[session] = until
+	}
+	ends := r.watch[session]
+	delete(r.watch, session)
+	r.mu.Unlock()
+	for fn := range ends {
+		(*fn)()
+	}
+}
+
+// Watch has fn called once when the session is revoked here, and at once when it is already. stop ends the watch; fn must not block.
+func (r *Revocations) Watch(session uuid.UUID, fn func()) (stop func()) {
+	r.mu.Lock()
+	_, over := r.until[session]
+	if !over {
+		if r.watch[session] == nil {
+			r.watch[session] = map[*func()]struct{}{}
+		}
+		r.watch[session][&fn] = struct{}{}
+	}
+	r.mu.Unlock()
+	if over {
+		fn()
+	}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if delete(r.watch[session], &fn); len(r.watch[session]) == 0 {
+			delete(r.watch, session)
+		}
 	}
 }
 
