@@ -4,7 +4,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"tulifo/platform/errs"
 )
+
+const MaxListing = maxListing
 
 type (
 	Plan   = calendar
@@ -77,4 +81,14 @@ func BusyTimes(body []byte, loc *time.Location, within Span, skip func(string) b
 		return nil, err
 	}
 	return f.busy(loc, within, skip)
+}
+
+// Within is the stretch that a listing of free times is asked for.
+func Within(from, to, date, tz string, now time.Time) (Span, error) {
+	loc, err := zone(tz)
+	if err != nil {
+		return Span{}, errs.Field("tz", "is not an IANA time zone")
+	}
+	in := slotsIn{From: from, To: to, Date: date}
+	return in.within(loc, now)
 }
