@@ -313,6 +313,28 @@ func TestAnswerOfTheRailLost(t *testing.T) {
 	w.sound()
 }
 
+// Who repeats a call is told how things stood when it was first made: the bank may have paid since, and its word have come too early.
+func TestARepeatedCallAsksHowThingsStandNow(t *testing.T) {
+	w := start(t)
+	b, _ := w.paid(16000, "USD")
+	w.tell(b.BookingID, w.released(b, 16000))
+	w.verify(w.worker)
+	w.Call(apitest.Call{What: "account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.settle()
+	lost := fails("drop_after", "/v1/payouts")
+	lost.Hold = []string{"payout.*", "transfer.*"}
+	if err := w.sim.SetControl(lost); err != nil {
+		t.Fatal(err)
+	}
+	w.Call(apitest.Call{What: "withdraw", As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":10}`, Status: 201})
+	// Idle: the bank has paid, and no word of it has come.
+	w.settle()
+	w.later(time.Minute)
+	w.heard(t.Context())
+	w.told(map[string]int{"payout.paid": 1})
+	w.sound()
+}
+
 // The rail has forgotten the keys, so objects are looked for before they are made again.
 func TestRetryAfterADay(t *testing.T) {
 	w := start(t)

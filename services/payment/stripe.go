@@ -263,12 +263,17 @@ func (r *rail) refund(ctx context.Context, f refund, intent string, now time.Tim
 			return found, nil
 		}
 	}
-	return answered(r.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
+	made, err := r.stripe.V1Refunds.Create(ctx, &stripe.RefundCreateParams{
 		Params:        keyed(fmt.Sprint("refund:", f.ID, ":", f.RailAmount)), // what is to be sent may have become less
 		PaymentIntent: stripe.String(intent),
 		Amount:        stripe.Int64(inRailUnits(f.sent())),
 		Metadata:      metadata(f.ID.String()),
-	}))
+	})
+	if err == nil && replayed(made.LastResponse) {
+		f.RailID = &made.ID
+		return r.refund(ctx, f, intent, now)
+	}
+	return made, bare(err)
 }
 
 // dispute is how a chargeback stands.
@@ -359,7 +364,17 @@ func (r *rail) payout(ctx context.Context, p payout, now time.Time) (*stripe.Pay
 		Metadata: metadata(p.ID.String()),
 	}
 	in.SetStripeAccount(p.AccountID)
-	return answered(r.stripe.V1Payouts.Create(ctx, in))
+	made, err := r.stripe.V1Payouts.Create(ctx, in)
+	if err == nil && replayed(made.LastResponse) {
+		p.RailID = &made.ID
+		return r.payout(ctx, p, now)
+	}
+	return made, bare(err)
+}
+
+// replayed tells that the rail has repeated its first answer to a key, which says how things stood then.
+func replayed(r *stripe.APIResponse) bool {
+	return r != nil && r.Header.Get("Idempotent-Replayed") == "true"
 }
 
 // takeBack reverses the transfer of a withdrawal that the bank refused.
