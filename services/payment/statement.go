@@ -208,6 +208,8 @@ func period(from, to string, now time.Time, loc *time.Location) (f, t time.Time,
 		}
 	}
 	switch {
+	case f.Year() < 1999 || t.Year() > 9999:
+		return f, t, errs.Field("from", "and to must be from the year 2000 to 9999")
 	case !f.Before(t):
 		return f, t, errs.Field("from", "must be before to")
 	case t.Sub(f) > longestPeriod:

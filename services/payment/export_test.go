@@ -1,0 +1,12 @@
+package payment
+
+import "time"
+
+// PeriodOf is the period that a statement is asked for.
+func PeriodOf(from, to, tz string, now time.Time) (f, t time.Time, err error) {
+	loc, err := zoneNamed(tz)
+	if err != nil {
+		return f, t, err
+	}
+	return period(from, to, now, loc)
+}
