@@ -31,12 +31,12 @@ func (measured) Type() string { return "bench.measured" }
 
 // relay is how fast committed events reach the bus, beside a publisher that waits for RabbitMQ's confirm of each, and how the time to drain
 // a backlog grows with it.
-func relay(ctx context.Context, b *bench) ([]finding, error) {
+func relay(ctx context.Context, b *bench) (_ []finding, err error) {
 	broker, err := b.rabbit(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer broker.close()
+	defer func() { err = errors.Join(err, broker.close()) }()
 	work, err := b.outbox(ctx)
 	if err != nil {
 		return nil, err
@@ -193,13 +193,17 @@ func (b *bench) rabbit(ctx context.Context) (*broker, error) {
 		return nil, err
 	}
 	r := &broker{p, dir, epmdPort, "amqp://guest:guest@127.0.0.1:" + strconv.Itoa(amqpPort) + "/"}
-	return r, p.until(ctx, time.Minute, func() bool {
+	err = p.until(ctx, time.Minute, func() bool {
 		c, err := amqp.DialConfig(r.address, amqp.Config{Dial: func(network, addr string) (net.Conn, error) { return net.DialTimeout(network, addr, time.Second) }})
 		if err == nil {
 			c.Close()
 		}
 		return err == nil
 	})
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
 }
 
 // confirmed publishes n persistent messages to a quorum queue, waits for the confirm of each, and answers how many a second it managed.
@@ -236,19 +240,23 @@ func (r *broker) confirmed(ctx context.Context, n int) (float64, error) {
 	return rate, err
 }
 
-// close kills the node, whose process is not the one that was started, and the port mapper that outlives it.
-func (r *broker) close() {
+// close kills the node, whose process is not the one that was started, and the port mapper that outlives it. Its error says that the mapper
+// still runs.
+func (r *broker) close() error {
 	if raw, err := os.ReadFile(filepath.Join(r.dir, "pid")); err == nil {
 		if pid, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
 	r.process.stop()
+	var said []byte
 	for range 20 {
-		out, err := exec.Command("epmd", "-port", strconv.Itoa(r.epmd), "-kill").CombinedOutput()
-		if err == nil && !strings.Contains(string(out), "living nodes") {
-			return
+		var err error
+		if said, err = exec.Command("epmd", "-port", strconv.Itoa(r.epmd), "-kill").CombinedOutput(); err == nil && !strings.Contains(string(said), "living nodes") {
+			return nil
 		}
-		time.Sleep(200 * time.Millisecond)
+		// The mapper refuses to end until it has noticed that the node is gone, and tells nobody when it has: asking again is all there is.
+		<-time.After(200 * time.Millisecond)
 	}
+	return fmt.Errorf("the port mapper at %d does not end: %s", r.epmd, said)
 }

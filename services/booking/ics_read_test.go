@@ -72,11 +72,12 @@ END:VTIMEZONE`
 		"small letters":                {strings.ToLower(vevent("DTSTART:20260302T090000Z", "DURATION:PT1H")), "0302T0900-0302T1000"},
 		"folded":                       {vevent("DTSTART:2026030\r\n 2T09\r\n\t0000Z", "DURATION:PT1H"), "0302T0900-0302T1000"},
 		"an alarm inside":              {vevent("DTSTART:20260302T090000Z", "BEGIN:VALARM", "DURATION:PT15M", "TRIGGER:-PT5M", "DTSTART:x", "END:VALARM", "DURATION:PT1H"), "0302T0900-0302T1000"},
-		"a to-do":                      {"BEGIN:VTODO\r\nDTSTART:20260302T090000Z\r\nDURATION:PT1H\r\nEND:VTODO", ""},
-		"overlapping":                  {vevent("DTSTART:20260302T090000Z", "DURATION:PT1H") + "\r\n" + vevent("DTSTART:20260302T093000Z", "DURATION:PT1H"), "0302T0900-0302T1030"},
-		"across the beginning":         {vevent("DTSTART:20260201T000000Z", "DTEND:20260301T020000Z"), "0301T0000-0301T0200"},
-		"long ago":                     {vevent("DTSTART:19000101T000000Z", "DURATION:PT1H"), ""},
-		"far ahead":                    {vevent("DTSTART:99991231T230000Z", "DTEND:99991231T235959Z"), ""},
+		// VTODO is RFC 5545's name of a component: a to-do takes no time.
+		"a to-do":              {"BEGIN:VTODO\r\nDTSTART:20260302T090000Z\r\nDURATION:PT1H\r\nEND:VTODO", ""},
+		"overlapping":          {vevent("DTSTART:20260302T090000Z", "DURATION:PT1H") + "\r\n" + vevent("DTSTART:20260302T093000Z", "DURATION:PT1H"), "0302T0900-0302T1030"},
+		"across the beginning": {vevent("DTSTART:20260201T000000Z", "DTEND:20260301T020000Z"), "0301T0000-0301T0200"},
+		"long ago":             {vevent("DTSTART:19000101T000000Z", "DURATION:PT1H"), ""},
+		"far ahead":            {vevent("DTSTART:99991231T230000Z", "DTEND:99991231T235959Z"), ""},
 		"weekly across the change": {vevent("DTSTART;TZID=Europe/Berlin:20260105T090000", "DURATION:PT1H", "RRULE:FREQ=WEEKLY;UNTIL=20260406T070000Z"),
 			"0302T0800-0302T0900 0309T0800-0309T0900 0316T0800-0316T0900 0323T0800-0323T0900 0330T0700-0330T0800 0406T0700-0406T0800"},
 		"every other week":         {vevent("DTSTART:20240101T090000Z", "DURATION:PT1H", "RRULE:FREQ=WEEKLY;INTERVAL=2;BYDAY=TU;WKST=SU;UNTIL=20260320"), "0310T0900-0310T1000"},
@@ -129,11 +130,12 @@ func hostileCalendars() map[string][]byte {
 	wrap := func(s string) []byte { return []byte("BEGIN:VCALENDAR\n" + s + "END:VCALENDAR\n") }
 	at := "DTSTART:20200101T000000Z\nDURATION:PT1H\n"
 	return map[string][]byte{
-		"nothing":                       nil,
-		"a page":                        []byte("<html><body>Sign in</body></html>"),
-		"cut off":                       []byte("BEGIN:VCALENDAR\nBEGIN:VEVENT\n" + at),
-		"cut off between events":        []byte("BEGIN:VCALENDAR\n" + vevent("DTSTART:20260302T090000Z") + "\n"),
-		"a NUL":                         wrap("BEGIN:VEVENT\n" + at + "UID:a\x00b\nEND:VEVENT\n"),
+		"nothing":                nil,
+		"a page":                 []byte("<html><body>Sign in</body></html>"),
+		"cut off":                []byte("BEGIN:VCALENDAR\nBEGIN:VEVENT\n" + at),
+		"cut off between events": []byte("BEGIN:VCALENDAR\n" + vevent("DTSTART:20260302T090000Z") + "\n"),
+		"a NUL":                  wrap("BEGIN:VEVENT\n" + at + "UID:a\x00b\nEND:VEVENT\n"),
+		// An END of another component of RFC 5545 than the one that began.
 		"ends that do not match":        wrap("BEGIN:VEVENT\n" + at + "END:VTODO\n"),
 		"every second":                  wrap("BEGIN:VEVENT\n" + at + "RRULE:FREQ=SECONDLY\nEND:VEVENT\n"),
 		"every minute":                  wrap("BEGIN:VEVENT\n" + at + "RRULE:FREQ=MINUTELY;INTERVAL=1\nEND:VEVENT\n"),
