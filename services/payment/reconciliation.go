@@ -251,13 +251,8 @@ func (s *Service) balances(ctx context.Context, r *report) error {
 		case <-time.After(balancePause):
 		}
 	}
-	all := map[string]bool{}
-	for currency := range r.own {
-		all[currency] = true
-	}
-	for currency := range before {
-		all[currency] = true
-	}
+	all := maps.Clone(r.own)
+	maps.Copy(all, before)
 	for _, currency := range slices.Sorted(maps.Keys(all)) {
 		if more := r.own[currency] - before[currency]; more != 0 {
 			r.differs("balance", "balance", "", "", "The rail has %s more than the books say; at the last report it had %s more. Money of the platform's own that came or went explains it, or money under way.",

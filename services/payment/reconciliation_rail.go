@@ -99,6 +99,15 @@ func (p span) created() *stripe.RangeQueryParams {
 	return &stripe.RangeQueryParams{GreaterThanOrEqual: p.since.Unix(), LesserThan: p.until.Unix() + 1}
 }
 
+// pages asks for pages as long as there are, of an account of ours or, when empty, of the platform's own.
+func pages(account string) stripe.ListParams {
+	p := stripe.ListParams{Limit: stripe.Int64(100)}
+	if account != "" {
+		p.SetStripeAccount(account)
+	}
+	return p
+}
+
 // collect reads all pages of a list.
 func collect[T any](seq func(func(*T, error) bool), as func(*T) there, keep func(*T) bool) (all []there, err error) {
 	for one, err := range seq {
@@ -113,33 +122,27 @@ func collect[T any](seq func(func(*T, error) bool), as func(*T) there, keep func
 }
 
 func (r *rail) intentsIn(ctx context.Context, p span) ([]there, error) {
-	list := &stripe.PaymentIntentListParams{CreatedRange: p.created()}
-	list.Limit = stripe.Int64(100)
+	list := &stripe.PaymentIntentListParams{ListParams: pages(""), CreatedRange: p.created()}
 	return collect(r.stripe.V1PaymentIntents.List(ctx, list).All(ctx), intentThere, func(pi *stripe.PaymentIntent) bool { return pi.Status == stripe.PaymentIntentStatusSucceeded })
 }
 
 func (r *rail) refundsIn(ctx context.Context, p span) ([]there, error) {
-	list := &stripe.RefundListParams{CreatedRange: p.created()}
-	list.Limit = stripe.Int64(100)
+	list := &stripe.RefundListParams{ListParams: pages(""), CreatedRange: p.created()}
 	return collect(r.stripe.V1Refunds.List(ctx, list).All(ctx), refundThere, nil)
 }
 
 func (r *rail) disputesIn(ctx context.Context, p span) ([]there, error) {
-	list := &stripe.DisputeListParams{CreatedRange: p.created()}
-	list.Limit = stripe.Int64(100)
+	list := &stripe.DisputeListParams{ListParams: pages(""), CreatedRange: p.created()}
 	return collect(r.stripe.V1Disputes.List(ctx, list).All(ctx), disputeThere, func(d *stripe.Dispute) bool { return took(d.Status) })
 }
 
 func (r *rail) transfersIn(ctx context.Context, p span) ([]there, error) {
-	list := &stripe.TransferListParams{CreatedRange: p.created()}
-	list.Limit = stripe.Int64(100)
+	list := &stripe.TransferListParams{ListParams: pages(""), CreatedRange: p.created()}
 	return collect(r.stripe.V1Transfers.List(ctx, list).All(ctx), transferThere, nil)
 }
 
 func (r *rail) payoutsIn(ctx context.Context, p span, account string) ([]there, error) {
-	list := &stripe.PayoutListParams{CreatedRange: p.created()}
-	list.Limit = stripe.Int64(100)
-	list.SetStripeAccount(account)
+	list := &stripe.PayoutListParams{ListParams: pages(account), CreatedRange: p.created()}
 	return collect(r.stripe.V1Payouts.List(ctx, list).All(ctx), payoutThere(account), nil)
 }
 
