@@ -15,7 +15,6 @@ import (
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
 	"tulifo/platform/postgres"
-	"tulifo/platform/token"
 )
 
 const (
@@ -264,7 +263,7 @@ func (s *Service) balances(ctx context.Context, r *report) error {
 
 // Reconcile compares the books with the rail now, for what came about from since up to until, and stores the report. Invalid: the period.
 // Unavailable: the rail does not answer; the report says so.
-func (s *Service) Reconcile(ctx context.Context, by token.Caller, since, until *time.Time) (Reconciliation, error) {
+func (s *Service) Reconcile(ctx context.Context, since, until *time.Time) (Reconciliation, error) {
 	now := time.Now().UTC()
 	p := span{now.Add(-48 * time.Hour), now}
 	if until != nil {

@@ -95,7 +95,7 @@ type postReconciliationIn struct {
 
 func (s *Service) postReconciliation(ctx context.Context, in *postReconciliationIn) (Reconciliation, error) {
 	if in.Body == nil {
-		return s.Reconcile(ctx, token.From(ctx), nil, nil)
+		return s.Reconcile(ctx, nil, nil)
 	}
-	return s.Reconcile(ctx, token.From(ctx), in.Body.From, in.Body.To)
+	return s.Reconcile(ctx, in.Body.From, in.Body.To)
 }
