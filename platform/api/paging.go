@@ -78,3 +78,12 @@ func Slice[T any](items []T, limit int, cursor func(T) string) Page[T] {
 	}
 	return p
 }
+
+// View is the page with each item as view shows it.
+func View[T, V any](p Page[T], view func(T) V) Page[V] {
+	out := Page[V]{Items: make([]V, len(p.Items)), Limit: p.Limit, NextCursor: p.NextCursor, Total: p.Total, Offset: p.Offset}
+	for i, item := range p.Items {
+		out.Items[i] = view(item)
+	}
+	return out
+}

@@ -135,11 +135,7 @@ func (s *Service) FeeRules(ctx context.Context, by token.Caller, paging api.Pagi
 	}
 	now := s.clock.Now()
 	cut := api.Slice(rows, paging.Limit, func(r feeRule) string { return api.EncodeCursor(r.ValidFrom, r.ID) })
-	out := api.Page[FeeRule]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, r := range cut.Items {
-		out.Items = append(out.Items, viewFeeRule(r, by, now))
-	}
-	return out, nil
+	return api.View(cut, func(r feeRule) FeeRule { return viewFeeRule(r, by, now) }), nil
 }
 
 // frozenFee is the rule that a payment is made with.

@@ -119,11 +119,7 @@ func (s *Service) Payouts(ctx context.Context, by token.Caller, paging api.Pagin
 		return api.Page[Payout]{}, err
 	}
 	cut := api.Slice(rows, paging.Limit, func(p payout) string { return api.EncodeCursor(p.CreatedAt, p.ID) })
-	out := api.Page[Payout]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, p := range cut.Items {
-		out.Items = append(out.Items, viewPayout(p))
-	}
-	return out, nil
+	return api.View(cut, viewPayout), nil
 }
 
 // retryPayout makes the next step of a withdrawal at the rail.

@@ -372,9 +372,5 @@ func (s *Service) Reconciliations(ctx context.Context, paging api.Paging) (api.P
 		return api.Page[Reconciliation]{}, err
 	}
 	cut := api.Slice(rows, paging.Limit, func(r reconciliation) string { return api.EncodeCursor(r.ID) })
-	out := api.Page[Reconciliation]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, r := range cut.Items {
-		out.Items = append(out.Items, r.view())
-	}
-	return out, nil
+	return api.View(cut, reconciliation.view), nil
 }

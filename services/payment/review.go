@@ -72,11 +72,7 @@ func (s *Service) Reviews(ctx context.Context, paging api.Paging) (api.Page[Revi
 		return api.Page[Review]{}, err
 	}
 	cut := api.Slice(rows, paging.Limit, func(r review) string { return api.EncodeCursor(r.ID) })
-	out := api.Page[Review]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, r := range cut.Items {
-		out.Items = append(out.Items, r.view())
-	}
-	return out, nil
+	return api.View(cut, review.view), nil
 }
 
 // again is the SQL that has the retry loop look at a row once more: objects are looked for before any is made, as after a day, so that nothing

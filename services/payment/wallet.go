@@ -101,11 +101,7 @@ func (s *Service) Payments(ctx context.Context, by token.Caller, status Status, 
 		return api.Page[Payment]{}, err
 	}
 	cut := api.Slice(rows, paging.Limit, func(p payment) string { return api.EncodeCursor(p.CreatedAt, p.ID) })
-	out := api.Page[Payment]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, p := range cut.Items {
-		out.Items = append(out.Items, view(p, by))
-	}
-	return out, nil
+	return api.View(cut, func(p payment) Payment { return view(p, by) }), nil
 }
 
 // view is a payment as by may see it: what the platform takes of the worker's money is not the client's to know.
