@@ -184,7 +184,8 @@ func (s *Service) Offers(ctx context.Context, ask Slots) ([]offer, error) {
 	if ask.Within.End.Sub(ask.Within.Start) > maxListing {
 		return nil, errs.Field("to", "is more than 62 days after from")
 	}
-	cal, err := readCalendar(ctx, s.db, ask.Worker, uuid.Nil, ask.Within, now)
+	within := ask.Within.widen(0, longest) // which the last of them may reach beyond
+	cal, err := readCalendar(ctx, s.db, ask.Worker, uuid.Nil, within, now)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +194,7 @@ func (s *Service) Offers(ctx context.Context, ask Slots) ([]offer, error) {
 		if err := s.learnWorker(ctx, ask.Worker); err != nil && !cal.known && cal.version == 0 {
 			return nil, err
 		}
-		if cal, err = readCalendar(ctx, s.db, ask.Worker, uuid.Nil, ask.Within, now); err != nil {
+		if cal, err = readCalendar(ctx, s.db, ask.Worker, uuid.Nil, within, now); err != nil {
 			return nil, err
 		}
 	}

@@ -122,9 +122,9 @@ const calendarSQL = `
 			FROM blocks b WHERE b.worker_id = $1 AND b.days IS NOT NULL) AS recurring,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('from', (extract(epoch FROM lower(t.held)) * 1000000)::bigint, 'to', (extract(epoch FROM upper(t.held)) * 1000000)::bigint,
 				'booking', t.booking_id, 'before', coalesce(k.buffer_before, 0), 'after', coalesce(k.buffer_after, 0), 'reason', coalesce(k.title, b.reason, ''))), '[]')
-			FROM busy t LEFT JOIN blocks b ON b.id = t.block_id LEFT JOIN bookings k ON k.id = t.booking_id WHERE t.worker_id = $1 AND t.live AND t.held && tstzrange($3, $4)) AS held,
+			FROM busy t LEFT JOIN blocks b ON b.id = t.block_id LEFT JOIN bookings k ON k.id = t.booking_id WHERE t.worker_id = $1 AND t.live AND t.held && tstzrange(near.lo, near.hi)) AS held,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('from', (extract(epoch FROM i.starts_at) * 1000000)::bigint, 'to', (extract(epoch FROM i.ends_at) * 1000000)::bigint, 'calendar', x.name)), '[]')
-			FROM imported_busy i JOIN external_calendars x ON x.id = i.calendar_id WHERE i.worker_id = $1 AND i.ends_at > $3 AND i.starts_at < $4) AS imported,
+			FROM imported_busy i JOIN external_calendars x ON x.id = i.calendar_id WHERE i.worker_id = $1 AND i.ends_at > near.lo AND i.starts_at < near.hi) AS imported,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('period', l.period, 'start', l.start, 'bookings', l.bookings, 'minutes', l.minutes)), '[]')
 			FROM load l WHERE l.worker_id = $1 AND l.start BETWEEN $5 AND $6) AS load,
 		(SELECT coalesce(jsonb_agg(jsonb_build_object('id', k.id, 'client', k.client_id, 'day', k.load_day, 'minutes', k.duration_minutes, 'series', k.series_id IS NOT NULL)), '[]')
@@ -132,16 +132,17 @@ const calendarSQL = `
 		coalesce((SELECT h.held FROM holds h WHERE h.client_id = $2 AND h.worker_id = $1), 0) AS held_with_worker,
 		coalesce((SELECT h.held FROM holds h WHERE h.client_id = $2 AND h.worker_id = '00000000-0000-0000-0000-000000000000'), 0) AS held_in_all,
 		coalesce((SELECT p.verified FROM people p WHERE p.user_id = $2), false) AS verified
-	FROM (SELECT $1::uuid AS id) q LEFT JOIN workers w ON w.worker_id = q.id LEFT JOIN calendars c ON c.worker_id = q.id`
+	FROM (SELECT $1::uuid AS id) q LEFT JOIN workers w ON w.worker_id = q.id LEFT JOIN calendars c ON c.worker_id = q.id
+		CROSS JOIN LATERAL (SELECT $3::timestamptz - make_interval(mins => coalesce(c.buffer_before, 0)) AS lo,
+			$4::timestamptz + make_interval(mins => coalesce(c.buffer_after, 0)) AS hi) near`
 
 // readCalendar is all that decides on times in want, in one round trip; client may be nil.
 func readCalendar(ctx context.Context, q postgres.Querier, worker, client uuid.UUID, want span, now time.Time) (*workerCalendar, error) {
-	// want is what somebody sent: no order and no length can be relied on.
-	lo, hi := want.Start.Add(-48*time.Hour), want.Start.Add(48*time.Hour+minutes(longest))
-	if end := want.End.Add(48 * time.Hour); end.After(hi) && want.End.Sub(want.Start) <= maxListing+minutes(longest) {
-		hi = end
+	// want is what somebody sent: one without order, or longer than anything that is decided on, is refused whatever is taken.
+	if want.empty() || want.End.Sub(want.Start) > maxListing+minutes(longest) {
+		want.End = want.Start
 	}
-	return queryCalendar(ctx, q, worker, client, span{lo, hi}, dateOf(lo)-8, dateOf(hi)+2, now)
+	return queryCalendar(ctx, q, worker, client, want, dateOf(want.Start)-10, dateOf(want.End)+5, now)
 }
 
 // readRules is what the worker has set, with every override and without anything that is taken.
@@ -149,6 +150,7 @@ func readRules(ctx context.Context, q postgres.Querier, worker uuid.UUID, now ti
 	return queryCalendar(ctx, q, worker, uuid.Nil, span{now, now}, dateOf(now)-366000, dateOf(now)+3660000, now)
 }
 
+// queryCalendar reads what is taken of a stretch, with the buffers of a booking in it, and what is set and counted for dates.
 func queryCalendar(ctx context.Context, q postgres.Querier, worker, client uuid.UUID, taken span, from, to Date, now time.Time) (*workerCalendar, error) {
 	r, err := postgres.One[calendarRow](ctx, q, calendarSQL, worker, client, taken.Start, taken.End, from, to, now, defaultHorizon, defaultStep)
 	if err != nil {
