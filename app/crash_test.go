@@ -66,10 +66,11 @@ func (i *installation) intact(t *testing.T) {
 // load begins a load on the installation.
 func (i *installation) load(t *testing.T, r *rand.Rand, patient bool) *load {
 	t.Helper()
-	return newLoad(t, r, i.at(gatewayPort), i.at(inboxPort), i.at(stripePort), railSecret(t, i.dir), patient)
+	return newLoad(t, r, i.at(gatewayPort), i.at(inboxPort), i.at(stripePort), secretOf(t, i.dir, "STRIPE_SECRET_KEY"), patient)
 }
 
-func railSecret(t *testing.T, dir string) string {
+// secretOf is one of those that were made when a platform started on the directory.
+func secretOf(t *testing.T, dir, name string) string {
 	t.Helper()
 	d, err := existing(dir)
 	if err != nil {
@@ -79,7 +80,7 @@ func railSecret(t *testing.T, dir string) string {
 	if err := d.secrets(env); err != nil {
 		t.Fatal(err)
 	}
-	return env["STRIPE_SECRET_KEY"]
+	return env[name]
 }
 
 // restart has the installation end by the signal and run again, on the same data.
@@ -225,7 +226,7 @@ func TestCrashOfEachService(t *testing.T) {
 	r := seeded(t)
 	s, dir := newSplit(t)
 	again(func() {
-		l := newLoad(t, r, s.at(gatewayPort), s.at(inboxPort), s.at(stripePort), railSecret(t, dir), false)
+		l := newLoad(t, r, s.at(gatewayPort), s.at(inboxPort), s.at(stripePort), secretOf(t, dir, "STRIPE_SECRET_KEY"), false)
 		for _, name := range []string{"booking", "payment", "escrow", "notification", "auth"} {
 			l.grow(50 + r.Int64N(50))
 			s.runs[name].signal(t, syscall.SIGKILL)

@@ -109,7 +109,7 @@ func TestCrashOfEveryLine(t *testing.T) {
 	i.env = plain
 	control := func(method string, body any) {
 		t.Helper()
-		if status, _, err := ask(method, i.at(stripePort)+"/_control/", railSecret(t, i.dir), body, nil); err != nil || status != http.StatusOK {
+		if status, _, err := ask(method, i.at(stripePort)+"/_control/", secretOf(t, i.dir, "STRIPE_SECRET_KEY"), body, nil); err != nil || status != http.StatusOK {
 			t.Fatalf("control: %d %v", status, err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestCrashOfEveryLine(t *testing.T) {
 		p    *fault.Proxy
 	}{{"Postgres", postgres}, {"the rail", rail}, {"mail", smtp}}
 	again(func() {
-		l := newLoad(t, r, i.at(gatewayPort), page, i.at(stripePort), railSecret(t, i.dir), false)
+		l := newLoad(t, r, i.at(gatewayPort), page, i.at(stripePort), secretOf(t, i.dir, "STRIPE_SECRET_KEY"), false)
 		l.sick.Store(true)
 		awhile := func(what string) {
 			t.Helper()

@@ -58,22 +58,12 @@ func (m *market) stock(rate, currency string, instant bool) {
 
 func (m *market) anAdmin() person {
 	m.t.Helper()
-	keys, err := token.NewKeys(token.Config{Secret: m.secret("JWT_SECRET"), ServiceSecret: m.secret("SERVICE_SECRET")})
+	keys, err := token.NewKeys(token.Config{Secret: secretOf(m.t, m.dir, "JWT_SECRET"), ServiceSecret: secretOf(m.t, m.dir, "SERVICE_SECRET")})
 	m.must(err)
 	a := person{id: uuid.New()}
 	a.token, _, err = keys.Issue(a.id, "admin", uuid.New())
 	m.must(err)
 	return a
-}
-
-// secret is one of those that were made when the platform started.
-func (m *market) secret(name string) string {
-	m.t.Helper()
-	d, err := existing(m.dir)
-	m.must(err)
-	env := map[string]string{}
-	m.must(d.secrets(env))
-	return env[name]
 }
 
 func (m *market) must(err error) {
@@ -250,7 +240,7 @@ func (m *market) rail(method, path string, form url.Values, out any) {
 	req, err := http.NewRequestWithContext(m.t.Context(), method, m.stripe+path, strings.NewReader(form.Encode()))
 	m.must(err)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", "Bearer "+m.secret("STRIPE_SECRET_KEY"))
+	req.Header.Set("Authorization", "Bearer "+secretOf(m.t, m.dir, "STRIPE_SECRET_KEY"))
 	if m.account != "" {
 		req.Header.Set("Stripe-Account", m.account)
 	}

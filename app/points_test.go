@@ -113,7 +113,7 @@ func TestCrashAtNamedPoints(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(soak.N(1, 60))*crashBound)
 	t.Cleanup(cancel)
-	p.load = &load{t: t, gateway: p.at(gatewayPort), inbox: p.at(inboxPort), rail: p.at(stripePort), secret: railSecret(t, p.dir), ctx: ctx, stop: make(chan struct{}), began: time.Now(), rand: soak.Rand(t)}
+	p.load = &load{t: t, gateway: p.at(gatewayPort), inbox: p.at(inboxPort), rail: p.at(stripePort), secret: secretOf(t, p.dir, "STRIPE_SECRET_KEY"), ctx: ctx, stop: make(chan struct{}), began: time.Now(), rand: soak.Rand(t)}
 	p.load.away.Store(true)
 	p.load.sick.Store(true)
 	if soak.On() {

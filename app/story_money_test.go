@@ -3,7 +3,6 @@ package app
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,10 +35,6 @@ func (m *market) trouble(s *stage, base time.Time) {
 	cancel := func(by person, booking uuid.UUID) {
 		m.t.Helper()
 		m.post(by, bookingPath(booking)+"/cancel", map[string]any{"reason": "changed my mind"}, http.StatusOK, nil)
-	}
-	release := func(d sale) {
-		m.t.Helper()
-		m.post(m.client, "/api/v1/escrow/"+d.escrow.String()+"/release", map[string]any{}, http.StatusOK, nil)
 	}
 	card := func(a asked, method string, want int) {
 		m.t.Helper()
@@ -89,11 +84,8 @@ func (m *market) trouble(s *stage, base time.Time) {
 	back.payment, back.escrow = a.Payment.ID, m.held(back.booking)
 	m.sees(m.client, "/api/payments/"+back.payment.String(), `"status":"charged_back"`)
 	m.sees(m.client, "/api/v1/escrow/"+back.escrow.String(), `"status":"frozen"`, `"freezeReason":"chargeback"`)
-	if n := len(m.intents(back)); n != 1 {
-		m.t.Errorf("the payment has %d forms at the rail", n)
-	}
 	var disputes struct{ Data []struct{ ID string } }
-	m.rail(http.MethodGet, "/v1/disputes?"+url.Values{"payment_intent": {m.intents(back)[0]}}.Encode(), nil, &disputes)
+	m.rail(http.MethodGet, "/v1/disputes?"+url.Values{"payment_intent": {m.intent(back)}}.Encode(), nil, &disputes)
 	m.closeDispute(disputes.Data[0].ID, true)
 	m.sees(m.client, "/api/v1/escrow/"+back.escrow.String(), `"status":"active"`)
 	done("a complaint came before the payment")
@@ -134,9 +126,9 @@ func (m *market) trouble(s *stage, base time.Time) {
 	var intent struct {
 		Received int64 `json:"amount_received"`
 	}
-	m.rail(http.MethodGet, "/v1/payment_intents/"+m.intents(double)[0], nil, &intent)
+	m.rail(http.MethodGet, "/v1/payment_intents/"+m.intent(double), nil, &intent)
 	var charges struct{ Data []struct{ Paid bool } }
-	m.rail(http.MethodGet, "/v1/charges?"+url.Values{"payment_intent": {m.intents(double)[0]}}.Encode(), nil, &charges)
+	m.rail(http.MethodGet, "/v1/charges?"+url.Values{"payment_intent": {m.intent(double)}}.Encode(), nil, &charges)
 	if intent.Received != 8000 || len(charges.Data) != 1 {
 		m.t.Errorf("a double click is charged %d in %d charges", intent.Received, len(charges.Data))
 	}
@@ -191,7 +183,7 @@ func (m *market) trouble(s *stage, base time.Time) {
 			Refunded int64 `json:"amount_refunded"`
 		} `json:"latest_charge"`
 	}
-	m.rail(http.MethodGet, "/v1/payment_intents/"+m.intents(double)[0]+"?expand[]=latest_charge", nil, &charge)
+	m.rail(http.MethodGet, "/v1/payment_intents/"+m.intent(double)+"?expand[]=latest_charge", nil, &charge)
 	if charge.Charge.Refunded != 8000 {
 		m.t.Errorf("the rail has sent back %d of 8000", charge.Charge.Refunded)
 	}
@@ -200,20 +192,20 @@ func (m *market) trouble(s *stage, base time.Time) {
 	// The bank takes back what was released and withdrawn: she owes it and sees why, and what she earns next pays it.
 	lost, next := m.paid(hour(8), time.Hour, "pm_card_visa"), m.paid(hour(10), 2*time.Hour, "pm_card_visa")
 	s.to(m.t, hour(9))
-	release(lost)
+	m.release(lost)
 	m.purse("released", m.worker, "108.00", "144.00", "0.00")
 	m.post(m.worker, "/api/payments/payout-account", map[string]any{"country": "DE"}, http.StatusCreated, nil)
 	m.withdraw()
 	between("a withdrawal was ordered")
 	m.sees(m.worker, "/api/payments/payouts", `"status":"paid"`)
-	m.rail(http.MethodPost, "/_control/disputes", url.Values{"payment_intent": {m.intents(lost)[0]}}, nil)
+	m.dispute(lost)
 	between("a bank took money back")
 	m.purse("taken back", m.worker, "0.00", "144.00", "72.00")
 	m.sees(m.worker, "/api/payments/statement", `"description":"Owed because of a chargeback: Calm the cluster"`, `"amount":-72.00,"balance":-72.00`)
 	m.post(m.worker, "/api/payments/payouts", map[string]any{}, http.StatusConflict, nil)
 	done("she owes")
 	s.to(m.t, hour(11))
-	release(next)
+	m.release(next)
 	between("she earned")
 	m.purse("recovered from what she has earned", m.worker, "72.00", "0.00", "0.00")
 	m.withdraw()
@@ -227,17 +219,9 @@ func (m *market) trouble(s *stage, base time.Time) {
 // control replaces what the rail does wrong.
 func (m *market) control(c map[string]any) {
 	m.t.Helper()
-	raw, err := json.Marshal(c)
-	m.must(err)
-	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodPut, m.stripe+"/_control/", strings.NewReader(string(raw)))
-	m.must(err)
-	req.Header.Set("Authorization", "Bearer "+m.secret("STRIPE_SECRET_KEY"))
-	res, err := m.http.Do(req)
-	m.must(err)
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(res.Body)
-		m.t.Fatalf("control: %d %s", res.StatusCode, said)
+	status, _, err := ask(http.MethodPut, m.stripe+"/_control/", secretOf(m.t, m.dir, "STRIPE_SECRET_KEY"), c, nil)
+	if err != nil || status != http.StatusOK {
+		m.t.Fatalf("control: %d %v", status, err)
 	}
 }
 
@@ -245,20 +229,6 @@ func (m *market) control(c map[string]any) {
 func (m *market) idle() {
 	m.t.Helper()
 	m.rail(http.MethodGet, "/_control/idle", nil, nil)
-}
-
-// intents are the PaymentIntents of a payment at the rail.
-func (m *market) intents(d sale) (ids []string) {
-	m.t.Helper()
-	var found struct{ Data []struct{ ID string } }
-	m.rail(http.MethodGet, "/v1/payment_intents/search?"+url.Values{"query": {"metadata['tulifo_id']:'" + d.payment.String() + "'"}}.Encode(), nil, &found)
-	for _, one := range found.Data {
-		ids = append(ids, one.ID)
-	}
-	if len(ids) == 0 {
-		m.t.Fatal("the rail knows no PaymentIntent of the payment")
-	}
-	return ids
 }
 
 // lacks fails the test when one element of the answer at path, or the answer itself when it is none of a list, has all of the texts.
