@@ -168,18 +168,12 @@ func (e *environ) showClock(ctx context.Context, n *node) error {
 		how = "being moved"
 	}
 	fmt.Fprintf(e.out, "%s, %s\n", s.Now().Format(time.RFC3339), how)
-	least := map[string]time.Time{}
 	for _, r := range n.timed() {
 		due, err := r.Due(ctx)
 		if err != nil {
 			return err
 		}
 		if !due.IsZero() {
-			least[r.name] = due
-		}
-	}
-	for _, r := range n.timed() {
-		if due, ok := least[r.name]; ok {
 			fmt.Fprintf(e.out, "  %s  next in %s\n", due.UTC().Format(time.RFC3339), r.name)
 		}
 	}
