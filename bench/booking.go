@@ -101,7 +101,7 @@ func hotBooking(ctx context.Context, b *bench) ([]finding, error) {
 		return nil, err
 	}
 	pairs := min(b.pairs, 4)
-	clients := make([]uuid.UUID, perTurn*pairs*2+1)
+	clients := make([]uuid.UUID, perTurn*pairs*2)
 	for i := range clients {
 		clients[i] = uuid.New()
 	}
@@ -131,10 +131,10 @@ func hotBooking(ctx context.Context, b *bench) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound := "CPU: HTTP, the deciding read, the booking, counters, outbox, audit and the stored answer against one insert; load, platform and Postgres share the cores"
+	bound := "the worker's counters of a week, which a booking holds from its second round trip to the end of its commit; three round trips with the deciding read, booking, outbox, audit and stored answer against "
 	return []finding{
-		{Job: "bookings of one worker over HTTP, beside a bare insert under EXCLUDE", Ours: perSecond(bare.ours), Opponent: "pgbench " + perSecond(bare.theirs), Ratio: bare.spread(), Target: "≥ 0.6 ×", Met: bare.ratio >= 0.6, Bound: bound},
-		{Job: "bookings of one worker over HTTP, beside SELECT … FOR UPDATE", Ours: perSecond(locked.ours), Opponent: "pgbench " + perSecond(locked.theirs), Ratio: locked.spread(), Target: "≥ 4 ×", Met: locked.ratio >= 4, Bound: bound},
+		{Job: "bookings of one worker over HTTP, beside a bare insert under EXCLUDE", Ours: perSecond(bare.ours), Opponent: "pgbench " + perSecond(bare.theirs), Ratio: bare.spread(), Target: "≥ 0.6 ×", Met: bare.ratio >= 0.6, Bound: bound + "one insert"},
+		{Job: "bookings of one worker over HTTP, beside SELECT … FOR UPDATE", Ours: perSecond(locked.ours), Opponent: "pgbench " + perSecond(locked.theirs), Ratio: locked.spread(), Target: "≥ 4 ×", Met: locked.ratio >= 4, Bound: bound + "one read and one insert under a lock"},
 	}, nil
 }
 

@@ -80,10 +80,13 @@ func closed(ctx context.Context, n, conns int, next func(i int) call) (time.Dura
 	return time.Since(began), nil
 }
 
+// mostOpen is how many calls of an open load are under way at most; further ones wait, and their time runs.
+const mostOpen = 512
+
 // open makes calls at a rate a second for a while, whether earlier ones are answered or not, and answers how long each took from the moment
 // at which it was meant to be sent, and its status.
 func open(ctx context.Context, rate int, during time.Duration, next func(i int) call) ([]time.Duration, []int, error) {
-	client := newClient(512)
+	client := newClient(mostOpen)
 	defer client.CloseIdleConnections()
 	n := int(float64(rate) * during.Seconds())
 	took, status := make([]time.Duration, n), make([]int, n)

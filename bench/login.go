@@ -56,9 +56,9 @@ func login(ctx context.Context, b *bench) ([]finding, error) {
 	}
 	waits := float64(quiet) / float64(blocked)
 	return []finding{
-		{Job: "login, cost 12: CPU a login", Ours: fmt.Sprintf("%.0f ms", core.ours/1000), Opponent: fmt.Sprintf("bcryptjs %.0f ms", core.theirs/1000), Ratio: core.spread(), Target: "≤ 1/1.15 ×", Met: core.ratio <= 1/1.15, Bound: "Blowfish: nothing else counts"},
-		{Job: "login, cost 12: logins a second on all cores", Ours: fmt.Sprintf("%.1f/s", cores.ours), Opponent: fmt.Sprintf("bcryptjs %.1f/s", cores.theirs), Ratio: cores.spread(), Target: "≥ 2.2 ×", Met: cores.ratio >= 2.2, Bound: "one hash a core at a time; the load runs on the same cores"},
-		{Job: "p99 of GET /api/auth/me during 20 logins", Ours: quiet.Round(100 * time.Microsecond).String(), Opponent: "Express " + blocked.Round(time.Millisecond).String(), Ratio: fmt.Sprintf("%.3f", waits), Target: "≤ 0.05 ×", Met: waits <= 0.05, Bound: "every core hashes; a short call waits for the scheduler"},
+		{Job: "login, cost 12: CPU a login", Ours: fmt.Sprintf("%.0f ms", core.ours/1000), Opponent: fmt.Sprintf("bcryptjs %.0f ms", core.theirs/1000), Ratio: core.spread(), Target: "≤ 1/1.15 ×", Met: core.ratio <= 1/1.15, Bound: "one bcrypt of cost 12 on each side"},
+		{Job: "login, cost 12: logins a second on all cores", Ours: fmt.Sprintf("%.1f/s", cores.ours), Opponent: fmt.Sprintf("bcryptjs %.1f/s", cores.theirs), Ratio: cores.spread(), Target: "≥ 2.2 ×", Met: cores.ratio >= 2.2, Bound: "ours hashes on as many threads as there are cores, bcryptjs on one; the load runs on the same cores"},
+		{Job: "p99 of GET /api/auth/me during 20 logins", Ours: quiet.Round(100 * time.Microsecond).String(), Opponent: "Express " + blocked.Round(time.Millisecond).String(), Ratio: fmt.Sprintf("%.3f", waits), Target: "≤ 0.05 ×", Met: waits <= 0.05, Bound: "as many hashes run at a time as there are cores, and share them with the short calls"},
 	}, nil
 }
 

@@ -1,9 +1,9 @@
 // Command bench measures the platform beside real opponents and writes docs/benchmarks.md: nginx, Caddy, RabbitMQ, pgbench, and an Express
 // service of our own (reference) that answers the same routes over the same database.
 //
-// Always: two programs are compared in turns within one run, the first pair is dropped, and the median of the ratios is what counts; the
-// primary figure is CPU time of the server's processes for a unit of work, because machines are shared and wall time is not ours. Nothing is
-// written that was not measured in this run.
+// Work that two programs do is compared in turns within one run, the first pair is dropped, and the median of the ratios is what counts; the
+// primary figure is CPU time of the server's processes for a unit of work, because machines are shared and wall time is not ours. Always:
+// nothing is written that was not measured in this run, and nothing at all by a run of some jobs only.
 package main
 
 import (
@@ -49,10 +49,13 @@ func main() {
 
 func measure(ctx context.Context) (err error) {
 	binary := flag.String("binary", "bin/tulifo", "the platform's binary")
-	only := flag.String("only", "", "jobs to run, separated by commas; all when empty")
+	only := flag.String("only", "", "jobs to run, separated by commas, without writing the file; all when empty")
 	out := flag.String("out", "docs/benchmarks.md", "the file that is written")
 	pairs := flag.Int("pairs", 7, "pairs of a comparison, the dropped first included")
 	flag.Parse()
+	if *pairs < 2 {
+		return errors.New("-pairs: two at least, since the first is dropped")
+	}
 	b, err := newBench(ctx, *binary, *pairs)
 	if err != nil {
 		return err

@@ -15,8 +15,8 @@ type pair struct {
 
 // inTurns measures ours and theirs alternately n times and drops the first pair, in which caches fill.
 func inTurns(n int, ours, theirs func() (float64, error)) (pair, error) {
-	var a, b, r []float64
-	for i := range n {
+	var a, b []float64
+	for range n {
 		x, err := ours()
 		if err != nil {
 			return pair{}, err
@@ -25,11 +25,19 @@ func inTurns(n int, ours, theirs func() (float64, error)) (pair, error) {
 		if err != nil {
 			return pair{}, err
 		}
-		if i > 0 {
-			a, b, r = append(a, x), append(b, y), append(r, x/y)
-		}
+		a, b = append(a, x), append(b, y)
 	}
-	return pair{median(a), median(b), median(r), slices.Min(r), slices.Max(r)}, nil
+	return compared(a, b), nil
+}
+
+// compared is the pair of what turns measured, without the first.
+func compared(ours, theirs []float64) pair {
+	ours, theirs = ours[1:], theirs[1:]
+	ratios := make([]float64, len(ours))
+	for i := range ours {
+		ratios[i] = ours[i] / theirs[i]
+	}
+	return pair{median(ours), median(theirs), median(ratios), slices.Min(ratios), slices.Max(ratios)}
 }
 
 func median(v []float64) float64 {
@@ -50,17 +58,26 @@ func at(d []time.Duration, q float64) time.Duration {
 type finding struct {
 	Job, Ours, Opponent string
 	Ratio               string // median, and the spread
-	Target              string
+	Target              string // empty: there is none
 	Met                 bool
-	Bound               string // what bounds it
+	Bound               string // what bounds it, as far as the code or the run says so
+}
+
+func (f finding) missed() bool { return f.Target != "" && !f.Met }
+
+// verdict is said of every figure that has a target.
+func (f finding) verdict() string {
+	switch {
+	case f.Target == "":
+		return ""
+	case f.missed():
+		return "**missed**"
+	}
+	return "met"
 }
 
 func (f finding) String() string {
-	met := "met"
-	if !f.Met {
-		met = "MISSED"
-	}
-	return fmt.Sprintf("%-46s %s | %s | %s | %s %s", f.Job, f.Ours, f.Opponent, f.Ratio, f.Target, met)
+	return fmt.Sprintf("%-46s %s | %s | %s | %s %s", f.Job, f.Ours, f.Opponent, f.Ratio, f.Target, f.verdict())
 }
 
 func (p pair) spread() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", p.ratio, p.lowest, p.highest) }

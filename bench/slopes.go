@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// slopes is how the cost of reading grows with the data: CPU of platform and Postgres together, at a hundred, ten and one times the bookings.
+// slopes is how the cost of reading grows with the data: CPU of platform and Postgres together, at one, ten and a hundred times the bookings.
 func slopes(ctx context.Context, b *bench) ([]finding, error) {
 	postmaster, err := b.postmaster()
 	if err != nil {
@@ -35,8 +35,6 @@ func slopes(ctx context.Context, b *bench) ([]finding, error) {
 			return nil, err
 		}
 		signed := b.token(client, "client")
-		from := time.Now().UTC().AddDate(0, 0, 1).Truncate(24 * time.Hour)
-		period := "&from=" + from.Format(time.RFC3339) + "&to=" + from.AddDate(0, 0, 30).Format(time.RFC3339)
 		for _, one := range []struct {
 			name string
 			n    int
@@ -45,9 +43,7 @@ func slopes(ctx context.Context, b *bench) ([]finding, error) {
 			{names[0], 3000, func(i int) string { return "/api/bookings/" + ids[i%len(ids)].String() }},
 			{names[1], 1000, func(int) string { return "/api/bookings?limit=20" }},
 			{names[2], 1000, func(int) string { return "/api/bookings?limit=20&cursor=" + url.QueryEscape(last) }},
-			{names[3], 300, func(int) string {
-				return "/api/availability/worker/" + worker.String() + "/slots?duration=60&tz=UTC" + period
-			}},
+			{names[3], 300, func(int) string { return month(worker) }},
 		} {
 			next := func(i int) call {
 				return call{method: http.MethodGet, url: b.at(8000, one.path(i)), token: signed, want: http.StatusOK}
@@ -70,11 +66,11 @@ func slopes(ctx context.Context, b *bench) ([]finding, error) {
 			most = 1.25
 		}
 		ten, hundred := m[1]/m[0], m[2]/m[0]
-		out = append(out, finding{Job: name + ": at 10 and 100 times the bookings", Ours: fmt.Sprintf("%s, %s, %s", micro(m[0]), micro(m[1]), micro(m[2])), Opponent: fmt.Sprintf("at %d bookings of one client", small),
-			Ratio: fmt.Sprintf("%.2f, %.2f", ten, hundred), Target: fmt.Sprintf("10 ×: ≤ %.2f ×", most), Met: ten <= most, Bound: "the depth of the index"})
+		out = append(out, finding{Job: name + ": CPU of app and Postgres at 10 and 100 times the bookings", Ours: fmt.Sprintf("%s, %s, %s", micro(m[0]), micro(m[1]), micro(m[2])), Opponent: fmt.Sprintf("at %d bookings of one client", small),
+			Ratio: fmt.Sprintf("%.2f, %.2f", ten, hundred), Target: fmt.Sprintf("10 ×: ≤ %.2f ×", most), Met: ten <= most, Bound: "the depth of the indexes; whatever else Postgres does meanwhile, such as vacuuming what was just put in, is in the figures"})
 	}
 	deep := measured[names[2]][2] / measured[names[1]][2]
-	return append(out, finding{Job: "last page of 5,000 beside the first", Ours: micro(measured[names[2]][2]), Opponent: micro(measured[names[1]][2]), Ratio: fmt.Sprintf("%.2f", deep), Target: "≤ 1.15 ×", Met: deep <= 1.15, Bound: "keyset paging: no row before the cursor is read"}), nil
+	return append(out, finding{Job: "last page of 5,000 beside the first: CPU of app and Postgres", Ours: micro(measured[names[2]][2]), Opponent: micro(measured[names[1]][2]), Ratio: fmt.Sprintf("%.2f", deep), Target: "≤ 1.15 ×", Met: deep <= 1.15, Bound: "keyset paging: no row before the cursor is read"}), nil
 }
 
 // lastPage is the cursor of a page near the end of the client's bookings, as the platform writes cursors.
