@@ -247,11 +247,7 @@ func (m *mover) holding(ctx context.Context, fn func(context.Context) error) err
 				tick.Stop()
 				return
 			case <-tick.C:
-				s, err := rehearsal.Read(ctx, m.n.clockDB)
-				if err == nil {
-					err = rehearsal.Hold(ctx, m.n.clockDB, s.Epoch)
-				}
-				if err != nil && ctx.Err() == nil {
+				if err := rehearsal.Hold(ctx, m.n.clockDB); err != nil && ctx.Err() == nil {
 					m.tell("the clock may run on: %v", err)
 				}
 			}

@@ -69,17 +69,11 @@ func Begin(ctx context.Context, db *postgres.DB, s Start) (c *Clock, begun bool,
 	if err != nil {
 		return nil, false, fmt.Errorf("begin a rehearsal: %w", err)
 	}
-	c, err = Open(ctx, db)
-	return c, tag.RowsAffected() == 1, err
-}
-
-// Open is the clock of a rehearsal that has begun. NotFound: it has not.
-func Open(ctx context.Context, db *postgres.DB) (*Clock, error) {
-	s, err := Read(ctx, db)
+	now, err := Read(ctx, db)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return &Clock{db: db, state: s, floor: s.Now(), jumped: make(chan struct{})}, nil
+	return &Clock{db: db, state: now, floor: now.Now(), jumped: make(chan struct{})}, tag.RowsAffected() == 1, nil
 }
 
 const columns = `epoch, at, frozen, since`
@@ -159,9 +153,9 @@ func Move(ctx context.Context, db *postgres.DB, epoch int64, at time.Time, hold 
 	return s, nil
 }
 
-// Hold tells that the mover is still there.
-func Hold(ctx context.Context, db *postgres.DB, epoch int64) error {
-	_, err := db.Exec(ctx, `UPDATE clock SET since = clock_timestamp() + $2 * interval '1 second' WHERE epoch = $1 AND NOT frozen`, epoch, holdFor.Seconds())
+// Hold tells that the mover is still there; only he may call it.
+func Hold(ctx context.Context, db *postgres.DB) error {
+	_, err := db.Exec(ctx, `UPDATE clock SET since = clock_timestamp() + $1 * interval '1 second' WHERE NOT frozen`, holdFor.Seconds())
 	if err != nil {
 		return fmt.Errorf("hold the rehearsal's clock: %w", err)
 	}

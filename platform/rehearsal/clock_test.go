@@ -105,7 +105,7 @@ func TestTheClockOfADeadMoverGoesOn(t *testing.T) {
 	if late := s.Now().Sub(at); s.Held() || late < 4*time.Second || late > time.Minute {
 		t.Errorf("it is %v past the last stop, held: %v", late, s.Held())
 	}
-	if err := rehearsal.Hold(t.Context(), db, s.Epoch); err != nil || !read(t, db).Held() {
+	if err := rehearsal.Hold(t.Context(), db); err != nil || !read(t, db).Held() {
 		t.Errorf("a mover that lives does not hold it: %v", err)
 	}
 }
@@ -173,7 +173,13 @@ func TestEveryProcessSeesAMove(t *testing.T) {
 	default:
 		t.Error("nobody was told of a jump")
 	}
+	if _, err := db.Exec(t.Context(), `INSERT INTO follower (id, process, services, epoch, busy, seen_at) VALUES (gen_random_uuid(), 'killed', '{}', 1, false, clock_timestamp() - interval '2 minutes')`); err != nil {
+		t.Fatal(err)
+	}
 	leave()
+	if left, err := postgres.All[string](t.Context(), db, `SELECT array_to_string(services, ' ') FROM follower`); err != nil || !slices.Equal(left, []string{"auth"}) {
+		t.Errorf("rows of processes that are gone are kept: %q %v", left, err)
+	}
 	until(t, "who has left is not waited for as a process, but missed as a service", func() bool { return slices.Equal(missing(), []string{"booking"}) })
 }
 

@@ -53,8 +53,8 @@ func (c *Clock) Follow(ctx context.Context, p Process) error {
 		<-heard
 		last, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer done()
-		// A row that stays is that of a dead process a few seconds later.
-		_, _ = c.db.Exec(last, `DELETE FROM follower WHERE id = $1`, id)
+		// A row that stays is that of a dead process a few seconds later; who leaves takes those of the long dead with him.
+		_, _ = c.db.Exec(last, `DELETE FROM follower WHERE id = $1 OR seen_at < clock_timestamp() - interval '1 minute'`, id)
 	}()
 	host, _ := os.Hostname()
 	name := fmt.Sprintf("process %d on %s", os.Getpid(), host)
@@ -102,14 +102,6 @@ func Followers(ctx context.Context, db *postgres.DB) ([]Follower, error) {
 		return nil, fmt.Errorf("who follows the rehearsal's clock: %w", err)
 	}
 	return all, nil
-}
-
-// Forget drops the words of processes that died long ago.
-func Forget(ctx context.Context, db *postgres.DB) error {
-	if _, err := db.Exec(ctx, `DELETE FROM follower WHERE seen_at < clock_timestamp() - interval '1 minute'`); err != nil {
-		return fmt.Errorf("forget dead followers of the clock: %w", err)
-	}
-	return nil
 }
 
 // Missing says who has yet to see epoch, and which of the services nobody who lives runs; with idle, who is still at work too.
