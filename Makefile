@@ -42,7 +42,7 @@ soak: ## all samples of the tests that take some, then fuzz every parser and cra
 		go test ./$$package -run '^$$' -fuzz "^$$target$$" -fuzztime $(SOAK) || exit 1; done
 	@TULIFO_SOAK=1 go test -run '^Test(Crash|OpenAPIFuzz)' -count=1 -timeout 0 -v ./app -soak=$(SOAK)
 
-bench: build ## measure beside nginx, Caddy, RabbitMQ, pgbench and Express, and write docs/benchmarks.md (ARGS="-only read,slots")
+bench: build ## measure beside nginx, Caddy, RabbitMQ, pgbench and Express, and write docs/benchmarks.md (ARGS="-only read,slots": those alone, unwritten)
 	@tools/need go npm pgbench nginx caddy rabbitmq
 	@go build -o .cache/bench ./bench
 	@.cache/bench $(ARGS)
