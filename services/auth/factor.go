@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"strings"
 
@@ -169,6 +168,5 @@ func recoveryHash(code string) ([]byte, bool) {
 	if len(code) != recoverySize || strings.Trim(code, base32Digits) != "" {
 		return nil, false
 	}
-	h := sha256.Sum256([]byte(code))
-	return h[:], true
+	return atRest(code), true
 }

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -123,12 +122,12 @@ func (s *Service) askKey(ctx context.Context, purpose string, by token.Caller, d
 	if err != nil {
 		return PasskeyOptions{}, fmt.Errorf("ask for a passkey: %w", err)
 	}
-	return PasskeyOptions{raw}, insertChallenge(ctx, s.db, challengeHash(data.Challenge), purpose, by.ID, by.Session, kept, s.now().Add(challengeLife))
+	return PasskeyOptions{raw}, insertChallenge(ctx, s.db, atRest(data.Challenge), purpose, by.ID, by.Session, kept, s.now().Add(challengeLife))
 }
 
 // asked uses up the challenge that an answer says it answers. passkeyInvalid: it is none of this purpose and sign-in, was used, or is over.
 func (s *Service) asked(ctx context.Context, purpose string, by token.Caller, challenge string) (webauthn.SessionData, error) {
-	raw, err := takeChallenge(ctx, s.db, challengeHash(challenge), purpose, by.ID, by.Session, s.now())
+	raw, err := takeChallenge(ctx, s.db, atRest(challenge), purpose, by.ID, by.Session, s.now())
 	if errs.KindOf(err) == errs.NotFound {
 		return webauthn.SessionData{}, passkeyInvalid
 	}
@@ -140,11 +139,6 @@ func (s *Service) asked(ctx context.Context, purpose string, by token.Caller, ch
 		return webauthn.SessionData{}, fmt.Errorf("read a challenge: %w", err)
 	}
 	return data, nil
-}
-
-func challengeHash(challenge string) []byte {
-	h := sha256.Sum256([]byte(challenge))
-	return h[:]
 }
 
 // BeginPasskey answers what the browser is asked with to make a passkey. Forbidden: the address is not verified, so that the account may be

@@ -77,7 +77,7 @@ func (l limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// The ways in which a provider fails us. None of them is the fault of who signs in, except for codeUsed.
+// The ways in which a provider fails us. None of them is the fault of who signs in, except for errCode.
 var (
 	errGarbage   = errors.New("the answer is not what it should be")
 	errUntrusted = errors.New("the answer does not prove who somebody is")

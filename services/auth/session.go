@@ -92,8 +92,9 @@ func (s *Service) sessionOf(refresh string) (uuid.UUID, bool) {
 	return uuid.UUID(body[:16]), true
 }
 
-func atRest(refresh string) []byte {
-	h := sha256.Sum256([]byte(refresh))
+// atRest is what is kept of a secret that nobody can guess.
+func atRest(secret string) []byte {
+	h := sha256.Sum256([]byte(secret))
 	return h[:]
 }
 
