@@ -2,8 +2,8 @@ package auth
 
 import "tulifo/platform/export"
 
-// held is what the service holds about a person. Secrets, and what others did to the account, stay here; of those acts it says that they happened.
-func (s *Service) held() []export.Part {
+// heldBy is what the service holds about a person. Secrets, and what others did to the account, stay here; of those acts it says that they happened.
+func (s *Service) heldBy() []export.Part {
 	return []export.Part{
 		{Name: "account", Rows: export.SQL(s.db, `SELECT id AS key, jsonb_build_object('id', id, 'email', email, 'name', name, 'role', role, 'emailVerified', email_verified,
 			'status', status, 'hasPassword', password_hash <> '', 'createdAt', created_at, 'updatedAt', updated_at) AS doc FROM users WHERE id = $1`)},

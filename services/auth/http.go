@@ -9,6 +9,7 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
+	"tulifo/platform/export"
 	"tulifo/platform/token"
 )
 
@@ -32,8 +33,8 @@ func (s *Service) Routes(r *api.Router) {
 
 	s.totpRoutes(r)
 	s.passkeyRoutes(r)
-
 	s.identityRoutes(r)
+	export.Routes(r, "/api/auth", s.heldBy()...)
 
 	api.Get(r, "/api/auth/users/{id}", s.user, api.For(token.Service), api.Summary("An account, for other services"))
 	api.Post(r, "/api/auth/users/{id}/suspend", s.suspend, api.ForService("user"), api.Summary("Suspend a user"))

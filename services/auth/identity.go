@@ -42,14 +42,8 @@ var errRaced = errors.New("the account has changed meanwhile")
 // address decides, if the provider has proof of it: one that nobody has here gets an account; one of an account that was never verified
 // takes it over, as in reclaim; one of a verified account is not let in, for its owner has to add the provider himself.
 func (s *Service) signInWith(ctx context.Context, from Visitor, f flow, who person) (Session, error) {
-	var out Session
 	for range 3 { // others may add the identity or take the address meanwhile
-		again, err := false, error(nil)
-		out, again, err = s.tryWith(ctx, from, f, who)
-		if err == nil {
-			s.logins.WithLabelValues("ok").Inc()
-		}
-		if !again {
+		if out, again, err := s.tryWith(ctx, from, f, who); !again {
 			return out, err
 		}
 	}
@@ -91,6 +85,7 @@ func (s *Service) tryWith(ctx context.Context, from Visitor, f flow, who person)
 	case err != nil:
 		return Session{}, false, err
 	}
+	s.logins.WithLabelValues("ok").Inc()
 	out, err = s.open(from, a.User, fresh)
 	return out, false, err
 }

@@ -11,14 +11,12 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
-	"tulifo/platform/export"
 	"tulifo/platform/page"
 	"tulifo/platform/token"
 )
 
 // identityRoutes declares sign-in with providers.
 func (s *Service) identityRoutes(r *api.Router) {
-	export.Routes(r, "/api/auth", s.held()...)
 	api.Get(r, "/api/auth/oauth", s.listProviders, api.Public, api.Of(api.NoOne), api.Summary("With whom people can sign in"))
 	api.Get(r, "/api/auth/oauth/{provider}", s.beginOAuth, api.Public, api.Of(api.NoOne), api.Secret, api.Summary("Send the browser to sign in with a provider"))
 	api.Get(r, "/api/auth/oauth/{provider}/callback", s.finishOAuth, api.Public, api.Of(api.NoOne), api.Secret, api.Summary("Where the browser comes back from a provider"))

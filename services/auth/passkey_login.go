@@ -1,13 +1,14 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
-	"github.com/google/uuid"
 
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
@@ -161,10 +162,9 @@ func (s *Service) stepUpByKey(ctx context.Context, from Visitor, by token.Caller
 }
 
 func (o keyOwner) key(credentialID []byte) (passkeyRow, bool) {
-	for _, k := range o.keys {
-		if string(k.CredentialID) == string(credentialID) {
-			return k, k.ID != uuid.Nil
-		}
+	i := slices.IndexFunc(o.keys, func(k passkeyRow) bool { return bytes.Equal(k.CredentialID, credentialID) })
+	if i < 0 {
+		return passkeyRow{}, false
 	}
-	return passkeyRow{}, false
+	return o.keys[i], true
 }

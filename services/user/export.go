@@ -66,8 +66,11 @@ func (s *Service) Export(ctx context.Context, by token.Caller) (Copy, error) {
 
 func (s *Service) exportMine(ctx context.Context, in *Who) (api.File, error) {
 	by := token.From(ctx)
-	if id, err := in.user(ctx); err != nil || id != by.ID {
-		return api.File{}, orErr(err, errNoUser)
+	switch id, err := in.user(ctx); {
+	case err != nil:
+		return api.File{}, err
+	case id != by.ID:
+		return api.File{}, errNoUser
 	}
 	mine, err := s.Export(ctx, by)
 	if err != nil {
@@ -75,11 +78,4 @@ func (s *Service) exportMine(ctx context.Context, in *Who) (api.File, error) {
 	}
 	raw, err := json.MarshalIndent(mine, "", " ")
 	return api.File{ContentType: "application/json; charset=utf-8", Name: "tulifo-" + mine.MadeAt.Format(time.DateOnly) + ".json", Body: raw}, err
-}
-
-func orErr(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }
