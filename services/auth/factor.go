@@ -103,7 +103,7 @@ func (s *Service) attempted(ctx context.Context, from Visitor, by token.Caller) 
 
 // wrongly leaves an audit row of a proof that was wrong, and answers refused.
 func (s *Service) wrongly(ctx context.Context, from Visitor, by token.Caller, action string, refused error) error {
-	return orErr(s.note(ctx, nil, audit.Entry{Action: action, Subject: by.ID, Detail: detail("ip", from.IP.String())}), refused)
+	return orErr(s.note(ctx, nil, audit.Entry{Action: action, Subject: by.ID, Detail: from.seen(nil)}), refused)
 }
 
 // withCode runs fn in the transaction that uses up the caller's code, which is counted as an attempt.

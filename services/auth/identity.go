@@ -71,17 +71,13 @@ func (s *Service) tryWith(ctx context.Context, from Visitor, f flow, who person)
 		if second {
 			fresh.row.ProvedAt = nil
 		}
-		insertSession(tx, fresh.row, a.Role, "")
-		return audit.Add(ctx, tx, audit.Entry{Actor: a.ID.String(), Action: "login", Subject: a.ID, Detail: map[string]string{
-			"ip": fresh.row.IP, "device": fresh.row.Device, "session": fresh.row.ID.String(), "provider": f.Provider,
-		}})
+		return signedIn(ctx, tx, fresh, a.Role, "", detail("provider", f.Provider))
 	})
 	switch {
 	case postgres.Violates(err, "users_email_key"), postgres.Violates(err, "identities_pkey"), postgres.Violates(err, "identities_user"), changedMeanwhile(err), errors.Is(err, errRaced):
 		return Session{}, true, err
-	case err != nil && a.ID != uuid.Nil && a.Status != active:
-		s.logins.WithLabelValues("suspended").Inc()
-		return Session{}, false, orErr(s.note(ctx, nil, audit.Entry{Actor: a.ID.String(), Action: "login.refused", Subject: a.ID, Detail: detail("provider", f.Provider)}), err)
+	case errors.Is(err, lockedUp):
+		return Session{}, false, s.loginRefused(ctx, from, nil, a.ID, detail("provider", f.Provider))
 	case err != nil:
 		return Session{}, false, err
 	}

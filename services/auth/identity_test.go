@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"tulifo/platform/api/apitest"
+	"tulifo/platform/audit"
 )
 
 // verified is an account with a password whose owner has confirmed the address.
@@ -190,6 +191,12 @@ func TestSuspendedWithProvider(t *testing.T) {
 	p.has(account{"g-2", "eve@example.com", "Eve", true})
 	if a := w.with(p, "g-2", "client"); a.Status != 403 || a.Code() != "suspended" {
 		t.Errorf("a suspended account that was never verified: %v", a)
+	}
+	if err := audit.Flush(t.Context(), w.db); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.count(`SELECT count(*) FROM audit WHERE action = 'login.refused' AND actor = subject::text AND detail::jsonb ?& '{ip,provider}'`); n != 2 {
+		t.Errorf("%d audit rows say who was refused, from where and with which provider, want 2", n)
 	}
 	w.clean()
 }

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -48,11 +49,9 @@ func (s *Service) Login(ctx context.Context, from Visitor, email, password, code
 		s.forgiven(ctx, m)
 		return Session{}, err
 	case !right:
-		s.logins.WithLabelValues("wrong").Inc()
-		return Session{}, orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: user.ID, Detail: detail("ip", from.IP.String())}), wrong)
+		return Session{}, s.loginFailed(ctx, from, user.ID, nil, wrong)
 	case user.Status != active:
-		s.logins.WithLabelValues("suspended").Inc()
-		return Session{}, orErr(s.note(ctx, &m, audit.Entry{Actor: user.ID.String(), Action: "login.refused", Subject: user.ID, Detail: detail("ip", from.IP.String())}), lockedUp)
+		return Session{}, s.loginRefused(ctx, from, &m, user.ID, nil)
 	case user.TOTPSecret != nil && code == "":
 		s.logins.WithLabelValues("totp_required").Inc()
 		s.forgiven(ctx, m)
@@ -66,7 +65,7 @@ func (s *Service) Login(ctx context.Context, from Visitor, email, password, code
 			return Session{}, err
 		}
 		if !ok {
-			return Session{}, s.wrongSecond(ctx, from, user.ID)
+			return Session{}, s.loginFailed(ctx, from, user.ID, detail("factor", factorTOTP), wrongAtLogin)
 		}
 		spent = &what
 	} else if user.HasPasskey {
@@ -79,11 +78,10 @@ func (s *Service) Login(ctx context.Context, from Visitor, email, password, code
 				return err
 			}
 		}
-		insertSession(tx, f.row, user.Role, user.PasswordHash)
-		return audit.Add(ctx, tx, audit.Entry{Actor: user.ID.String(), Action: "login", Subject: user.ID, Detail: map[string]string{"ip": f.row.IP, "device": f.row.Device, "session": f.row.ID.String()}})
+		return signedIn(ctx, tx, f, user.Role, user.PasswordHash, nil)
 	})
 	if errors.Is(err, wrongAtLogin) {
-		return Session{}, s.wrongSecond(ctx, from, user.ID)
+		return Session{}, s.loginFailed(ctx, from, user.ID, detail("factor", factorTOTP), wrongAtLogin)
 	}
 	if changedMeanwhile(err) {
 		return Session{}, wrong.Because(err)
@@ -95,10 +93,32 @@ func (s *Service) Login(ctx context.Context, from Visitor, email, password, code
 	return s.open(from, user.User, f)
 }
 
-// wrongSecond is the refusal of a wrong code after the right password; it stays counted, as a wrong password does.
-func (s *Service) wrongSecond(ctx context.Context, from Visitor, user uuid.UUID) error {
+// signedIn stores a sign-in, with COMMIT, and its audit row; with is what else the row says, such as the provider.
+func signedIn(ctx context.Context, tx postgres.Tx, f fresh, role, passwordHash string, with map[string]string) error {
+	insertSession(tx, f.row, role, passwordHash)
+	said := map[string]string{"ip": f.row.IP, "device": f.row.Device, "session": f.row.ID.String()}
+	maps.Copy(said, with)
+	return audit.Add(ctx, tx, audit.Entry{Actor: f.row.UserID.String(), Action: "login", Subject: f.row.UserID, Detail: said})
+}
+
+// loginFailed counts a sign-in that proved nothing and leaves its audit row, which says with besides; it answers refused.
+// The attempt stays counted, also when only the second factor was wrong.
+func (s *Service) loginFailed(ctx context.Context, from Visitor, user uuid.UUID, with map[string]string, refused error) error {
 	s.logins.WithLabelValues("wrong").Inc()
-	return orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: user, Detail: map[string]string{"ip": from.IP.String(), "factor": factorTOTP}}), wrongAtLogin)
+	return orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: user, Detail: from.seen(with)}), refused)
+}
+
+// loginRefused counts a sign-in of somebody who has proved who he is, and is suspended, and leaves its audit row; it forgives m, where there is one.
+func (s *Service) loginRefused(ctx context.Context, from Visitor, m *meter, user uuid.UUID, with map[string]string) error {
+	s.logins.WithLabelValues("suspended").Inc()
+	return orErr(s.note(ctx, m, audit.Entry{Actor: user.String(), Action: "login.refused", Subject: user, Detail: from.seen(with)}), lockedUp)
+}
+
+// seen is an audit row's detail of where a request came from, and of what else matters.
+func (v Visitor) seen(with map[string]string) map[string]string {
+	out := map[string]string{"ip": v.IP.String()}
+	maps.Copy(out, with)
+	return out
 }
 
 // note writes an audit row alone, and forgives the attempt when it was right.

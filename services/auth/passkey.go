@@ -262,6 +262,6 @@ func (k passkeyRow) shown() Passkey {
 
 // cloned leaves an audit row of a passkey that may have been copied, and answers refused.
 func (s *Service) cloned(ctx context.Context, from Visitor, k passkeyRow, refused *errs.Error) error {
-	detail := map[string]string{"ip": from.IP.String(), "passkey": k.ID.String()}
-	return orErr(s.note(ctx, nil, audit.Entry{Actor: "anonymous", Action: "passkey.cloned", Subject: k.UserID, Detail: detail}), refused.Because(errCloned))
+	row := audit.Entry{Actor: "anonymous", Action: "passkey.cloned", Subject: k.UserID, Detail: from.seen(detail("passkey", k.ID.String()))}
+	return orErr(s.note(ctx, nil, row), refused.Because(errCloned))
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/webauthn"
 
-	"tulifo/platform/audit"
 	"tulifo/platform/errs"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
@@ -58,23 +57,17 @@ func (s *Service) LoginWithPasskey(ctx context.Context, from Visitor, credential
 	k := owner.keys[0]
 	_, used, err := rp.ValidatePasskeyLogin(func([]byte, []byte) (webauthn.User, error) { return owner, nil }, data, answer)
 	if err != nil {
-		s.logins.WithLabelValues("wrong").Inc()
-		row := audit.Entry{Actor: "anonymous", Action: "login.failed", Subject: owner.ID, Detail: map[string]string{"ip": from.IP.String(), "factor": factorPasskey}}
-		return Session{}, orErr(s.note(ctx, nil, row), passkeyAtLogin.Because(err))
+		return Session{}, s.loginFailed(ctx, from, owner.ID, detail("factor", factorPasskey), passkeyAtLogin.Because(err))
 	}
 	if owner.Status != active {
-		s.logins.WithLabelValues("suspended").Inc()
-		return Session{}, orErr(s.note(ctx, nil, audit.Entry{Actor: owner.ID.String(), Action: "login.refused", Subject: owner.ID, Detail: detail("ip", from.IP.String())}), lockedUp)
+		return Session{}, s.loginRefused(ctx, from, nil, owner.ID, detail("factor", factorPasskey))
 	}
 	f := s.newSession(owner.ID, from)
 	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
 		if err := s.useKey(ctx, tx, k, used, passkeyAtLogin); err != nil {
 			return err
 		}
-		insertSession(tx, f.row, owner.Role, "")
-		return audit.Add(ctx, tx, audit.Entry{Actor: owner.ID.String(), Action: "login", Subject: owner.ID, Detail: map[string]string{
-			"ip": f.row.IP, "device": f.row.Device, "session": f.row.ID.String(), "passkey": k.ID.String(),
-		}})
+		return signedIn(ctx, tx, f, owner.Role, "", detail("passkey", k.ID.String()))
 	})
 	switch {
 	case errors.Is(err, errCloned):
