@@ -3,6 +3,7 @@ package apitest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -25,7 +27,7 @@ type Options struct {
 	Register    func(*api.Router)
 	DB          *postgres.DB       // for api.Once
 	Keys        *token.Keys        // the default is Keys(t)
-	Revocations *token.Revocations // the default knows of none
+	Revocations *token.Revocations // the default hears that there are none as long as the test goes on
 }
 
 // Server is a service behind its router.
@@ -57,6 +59,7 @@ func New(t testing.TB, o Options) *Server {
 	}
 	if o.Revocations == nil {
 		o.Revocations = token.NewRevocations()
+		go o.Revocations.Follow(t.Context(), nil, func(context.Context, time.Time) ([]token.Revoked, error) { return nil, nil })
 	}
 	s := &Server{Keys: o.Keys, Revocations: o.Revocations, t: t}
 	s.Router = api.NewRouter(api.Options{Service: o.Service, Keys: o.Keys, Revocations: s.Revocations, DB: o.DB, Metrics: obs.NewMetrics(o.Service)})
