@@ -92,8 +92,7 @@ func TestEveryOrderOfDepartureAndBooking(t *testing.T) {
 			t.Run(side+" × "+c.name, func(t *testing.T) {
 				w := start(t)
 				who := w.client
-				stage := interleave.New(t, w.url, 2)
-				ps := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}
+				stage, ps := interleave.New(t, w.url, 2, w.process)
 				if b := w.book(w.wished(), 60); true { // local copies are there from now on
 					w.do(w.asClient, b, "cancel", 200)
 				}
@@ -133,8 +132,7 @@ func TestEveryOrderOfDepartureAndBooking(t *testing.T) {
 // A worker of whom nothing was heard yet opens a calendar, with a token that is still good, while her account is closed: nobody books her afterwards.
 func TestDepartureRacingTheFirstNewsOfAnOffer(t *testing.T) {
 	w := start(t)
-	stage := interleave.New(t, w.url, 2)
-	ps := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}
+	stage, ps := interleave.New(t, w.url, 2, w.process)
 	stage.Sample(soak.N(12, 2000), soak.Rand(t), func() interleave.Play {
 		worker := uuid.New()
 		offer := event.WorkerUpdated{WorkerID: worker, Title: "Engineer", Rate: money.Of(8000, "USD"), Timezone: "Europe/Berlin", Active: true, Version: 1}

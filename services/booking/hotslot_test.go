@@ -69,8 +69,7 @@ func TestOneHourHasOneWinnerInEveryOrder(t *testing.T) {
 		weekly = append(weekly, map[string]any{"dayOfWeek": d, "startTime": "00:00", "endTime": "24:00"})
 	}
 	w.setHours(map[string]any{"timezone": "UTC", "weekly": weekly, "horizonDays": 730})
-	stage := interleave.New(t, w.url, 2)
-	ps := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}
+	stage, ps := interleave.New(t, w.url, 2, w.process)
 	hour := w.clock.Now().AddDate(0, 0, 3).Truncate(24 * time.Hour).Add(12 * time.Hour)
 	for i, first := range grabs[:3] {
 		for _, second := range grabs[i:] {

@@ -17,7 +17,6 @@ import (
 	"tulifo/platform/postgres/pgtest"
 	"tulifo/platform/postgres/pgtest/interleave"
 	"tulifo/platform/soak"
-	"tulifo/platform/token"
 	"tulifo/services/booking"
 )
 
@@ -35,22 +34,17 @@ func (w *world) process(url string) *process {
 		w.t.Fatal(err)
 	}
 	p := &process{service: booking.New(db, w.clock, peer.New("booking", w.Keys, w.near.handlers(w.t), nil), web, w.config)}
-	p.Server = apitest.New(w.t, apitest.Options{Service: "booking", Register: p.service.Routes, DB: db, Keys: w.Keys, Revocations: w.news()})
+	p.Server = apitest.New(w.t, apitest.Options{Service: "booking", Register: p.service.Routes, DB: db, Keys: w.Keys})
 	return p
 }
 
-// news of sessions, of which there are none, keep coming however long a soak goes on.
-func (w *world) news() *token.Revocations {
-	r := token.NewRevocations()
-	go r.Follow(w.t.Context(), nil, func(context.Context, time.Time) ([]token.Revoked, error) { return nil, nil })
-	return r
+// claim is a pending booking that somebody wants something of in the last moment before it expires.
+type claim struct {
+	w *world
+	b booking.Answer
 }
 
-// wish is what somebody wants of a pending booking in the last moment before it expires; it says whether he was told yes.
-type wish struct {
-	name string
-	do   func(w *world, p *process, b booking.Answer) bool
-}
+type wish = interleave.Contender[claim, *process]
 
 func (w *world) asks(p *process, as, path string, body any, yes int) bool {
 	a := p.Do(apitest.Call{As: as, Method: "POST", Path: path, Body: body})
@@ -65,19 +59,19 @@ func (w *world) moves(p *process, role string, who uuid.UUID, b booking.Answer, 
 }
 
 var wishes = []wish{
-	{"confirm", func(w *world, p *process, b booking.Answer) bool { return w.moves(p, "worker", w.worker, b, "confirm") }},
-	{"cancel", func(w *world, p *process, b booking.Answer) bool { return w.moves(p, "client", w.client, b, "cancel") }},
-	{"expire", func(w *world, p *process, b booking.Answer) bool {
-		if err := p.service.Fire(context.Background(), *b.ExpiresAt); err != nil {
-			w.t.Errorf("fire: %v", err)
+	{Name: "confirm", Do: func(c claim, p *process) bool { return c.w.moves(p, "worker", c.w.worker, c.b, "confirm") }},
+	{Name: "cancel", Do: func(c claim, p *process) bool { return c.w.moves(p, "client", c.w.client, c.b, "cancel") }},
+	{Name: "expire", Do: func(c claim, p *process) bool {
+		if err := p.service.Fire(context.Background(), *c.b.ExpiresAt); err != nil {
+			c.w.t.Errorf("fire: %v", err)
 		}
 		return true
 	}},
-	{"decline", func(w *world, p *process, b booking.Answer) bool { return w.moves(p, "worker", w.worker, b, "cancel") }},
-	{"take", func(w *world, p *process, b booking.Answer) bool {
+	{Name: "decline", Do: func(c claim, p *process) bool { return c.w.moves(p, "worker", c.w.worker, c.b, "cancel") }},
+	{Name: "take", Do: func(c claim, p *process) bool {
 		rival := uuid.New()
-		w.near.know(func(n *neighbours) { n.verified[rival] = true })
-		return w.asks(p, w.Token("client", rival), "/api/bookings", w.body(b.Start.Format(time.RFC3339), 60), 201)
+		c.w.near.know(func(n *neighbours) { n.verified[rival] = true })
+		return c.w.asks(p, c.w.Token("client", rival), "/api/bookings", c.w.body(c.b.Start.Format(time.RFC3339), 60), 201)
 	}},
 }
 
@@ -100,25 +94,17 @@ func (w *world) play(home *process, ps []*process, who ...wish) interleave.Play 
 	}
 	a.Data(&b)
 	w.clock.Set(b.ExpiresAt.Add(-time.Microsecond))
-	yes := make([]bool, len(who))
-	out := interleave.Play{After: func(steps string) {
-		if err := w.lawful(b, who, yes); err != nil {
-			w.t.Errorf("%v %v: %v after\n%s", who, yes, err, steps)
-		}
+	return interleave.Contest(w.t, claim{w, b}, ps, who, func(won map[string]int) error {
+		err := w.lawful(b, won)
 		for _, id := range w.live() {
 			home.Do(apitest.Call{As: w.Token("admin", uuid.New()), Method: "POST", Path: "/api/bookings/" + id.String() + "/cancel"})
 		}
 		if left := w.live(); len(left) > 0 {
 			w.t.Fatalf("%d bookings stay", len(left))
 		}
-	}}
-	for i, one := range who {
-		out.Acts = append(out.Acts, func() { yes[i] = one.do(w, ps[i], b) })
-	}
-	return out
+		return err
+	})
 }
-
-func (w wish) String() string { return w.name }
 
 // live are the bookings that hold their time.
 func (w *world) live() []uuid.UUID {
@@ -131,7 +117,7 @@ func (w *world) live() []uuid.UUID {
 }
 
 // lawful compares what was told of the booking with the drawing of its states, with where it stands, and with what everybody was answered.
-func (w *world) lawful(b booking.Answer, who []wish, yes []bool) error {
+func (w *world) lawful(b booking.Answer, won map[string]int) error {
 	told, err := postgres.All[string](w.t.Context(), w.db, `SELECT type FROM outbox WHERE subject = $1 ORDER BY seq`, b.ID)
 	if err != nil {
 		return err
@@ -144,12 +130,6 @@ func (w *world) lawful(b booking.Answer, who []wish, yes []bool) error {
 	ends := map[string]string{"created": "pending", "created confirmed": "confirmed", "created cancelled": "cancelled", "created expired": "expired", "created confirmed cancelled": "cancelled"}
 	if end, drawn := ends[path]; !drawn || end != status {
 		return fmt.Errorf("it is %s, and told was %s", status, path)
-	}
-	won := map[string]int{}
-	for i, r := range who {
-		if yes[i] {
-			won[r.name]++
-		}
 	}
 	live := w.live()
 	switch {
@@ -164,32 +144,23 @@ func (w *world) lawful(b booking.Answer, who []wish, yes []bool) error {
 // TestEveryOrderOfConfirmCancelExpire takes each pair of wishes through all orders of their SQL statements, and all of them together through
 // orders that are drawn by lot.
 func TestEveryOrderOfConfirmCancelExpire(t *testing.T) {
-	n := soak.N(3, len(wishes))
-	for i, first := range wishes[:n] {
-		for _, second := range wishes[i:n] {
-			t.Run(first.name+" × "+second.name, func(t *testing.T) {
-				w := start(t)
-				stage := interleave.New(t, w.url, 2)
-				ps, home := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}, w.process(w.url)
-				play := func() interleave.Play { return w.play(home, ps, first, second) }
-				runs := 0
-				if soak.On() && first.name != "take" && second.name != "take" {
-					runs = stage.Every(play)
-				} else {
-					runs = soak.N(12, 2000)
-					stage.Sample(runs, soak.Rand(t), play)
-				}
-				t.Logf("%d orders", runs)
-			})
+	interleave.Pairs(t, wishes[:soak.N(3, len(wishes))], func(t *testing.T, first, second wish) {
+		w := start(t)
+		stage, ps := interleave.New(t, w.url, 2, w.process)
+		home := w.process(w.url)
+		play := func() interleave.Play { return w.play(home, ps, first, second) }
+		runs := 0
+		if soak.On() && first.Name != "take" && second.Name != "take" {
+			runs = stage.Every(play)
+		} else {
+			runs = soak.N(12, 2000)
+			stage.Sample(runs, soak.Rand(t), play)
 		}
-	}
+		t.Logf("%d orders", runs)
+	})
 	t.Run("all", func(t *testing.T) {
 		w, r := start(t), soak.Rand(t)
-		stage := interleave.New(t, w.url, len(wishes))
-		var ps []*process
-		for i := range wishes {
-			ps = append(ps, w.process(stage.URL(i)))
-		}
+		stage, ps := interleave.New(t, w.url, len(wishes), w.process)
 		home := w.process(w.url)
 		stage.Sample(soak.N(30, 10_000), r, func() interleave.Play {
 			who := slices.Clone(wishes)

@@ -146,7 +146,7 @@ func start(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.service = booking.New(w.db, w.clock, peer.New("booking", keys, w.near.handlers(t), nil), web, w.config)
-	w.Server = apitest.New(t, apitest.Options{Service: "booking", Register: w.service.Routes, DB: w.db, Keys: keys, Revocations: w.news()})
+	w.Server = apitest.New(t, apitest.Options{Service: "booking", Register: w.service.Routes, DB: w.db, Keys: keys})
 	w.asWorker, w.asClient, w.asAdmin = w.Token("worker", w.worker), w.Token("client", w.client), w.Token("admin", uuid.New())
 	w.stranger, w.otherWorker = w.Token("client", uuid.New()), w.Token("worker", uuid.New())
 	w.workerUpdate = event.WorkerUpdated{WorkerID: w.worker, Title: "Engineer", Rate: money.Of(8000, "USD"), Categories: []string{"engineering"}, Timezone: "Europe/Berlin", Active: true, Version: 1}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"tulifo/event"
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/bus"
+	"tulifo/platform/bus/bustest"
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -20,48 +22,23 @@ import (
 	"tulifo/platform/postgres/pgtest/interleave"
 	"tulifo/platform/soak"
 	"tulifo/platform/stripesim"
-	"tulifo/platform/token"
 	"tulifo/services/payment"
 )
-
-// straight is a bus that hands out what an inbox does with its events, so that they are handled when the test says so.
-type straight struct {
-	bus.Bus
-	take func(context.Context, []bus.Envelope) error
-	got  chan struct{}
-}
-
-func (s *straight) Consume(_ context.Context, _ string, _ []string, _ int, fn func(context.Context, []bus.Envelope) error) error {
-	s.take = fn
-	close(s.got)
-	return nil
-}
 
 // process is payment as it runs in a process of its own, with connections of its own.
 type process struct {
 	*apitest.Server
-	inbox func(context.Context, []bus.Envelope) error
+	take func(context.Context, []bus.Envelope) error
 }
 
 func (w *world) process(url string) *process {
 	w.t.Helper()
 	db, log := pgtest.Open(w.t, url, schema), slog.New(slog.DiscardHandler)
 	pay := payment.New(db, w.clock, peer.New("payment", w.Keys, w.peers.handlers(), func(string) []string { return nil }), w.config, log)
-	news := token.NewRevocations()
-	go news.Follow(w.t.Context(), log, func(context.Context, time.Time) ([]token.Revoked, error) { return nil, nil })
-	p := &process{Server: apitest.New(w.t, apitest.Options{Service: "payment", Register: pay.Routes, DB: db, Keys: w.Keys, Revocations: news})}
+	p := &process{Server: apitest.New(w.t, apitest.Options{Service: "payment", Register: pay.Routes, DB: db, Keys: w.Keys})}
 	in := outbox.NewInbox(db, "payment", log)
 	pay.Subscribe(in)
-	b := &straight{got: make(chan struct{})}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- in.Run(ctx, b) }()
-	<-b.got
-	cancel()
-	if err := <-ended; err != nil {
-		w.t.Fatal(err)
-	}
-	p.inbox = b.take
+	p.take = bustest.Hand(w.t, in.Run)
 	return p
 }
 
@@ -77,7 +54,7 @@ func (p purse) hear(who *process, subject uuid.UUID, events ...outbox.Event) {
 	for _, e := range events {
 		batch = append(batch, p.w.envelope(subject, e))
 	}
-	if err := who.inbox(context.Background(), batch); err != nil {
+	if err := who.take(context.Background(), batch); err != nil {
 		p.w.t.Errorf("%s: %v", events[0].Type(), err)
 	}
 }
@@ -100,28 +77,25 @@ func (p purse) disputed(who *process, status string) {
 }
 
 // reach is one of those who do; its name says what is left of the purse.
-type reach struct {
-	name string
-	do   func(p purse, who *process) bool
-}
+type reach = interleave.Contender[purse, *process]
 
 var reaches = []reach{
-	{"withdraw", func(p purse, who *process) bool {
+	{Name: "withdraw", Do: func(p purse, who *process) bool {
 		a := who.Do(apitest.Call{As: p.w.Token("worker", p.worker), Path: "/api/payments/payouts", Body: `{}`})
 		if a.Status != 201 && (a.Status != 409) {
 			p.w.t.Errorf("a withdrawal is answered %d %s", a.Status, a.Body)
 		}
 		return a.Status == 201
 	}},
-	{"chargeback", func(p purse, who *process) bool { p.disputed(who, "needs_response"); return true }},
-	{"release", func(p purse, who *process) bool {
+	{Name: "chargeback", Do: func(p purse, who *process) bool { p.disputed(who, "needs_response"); return true }},
+	{Name: "release", Do: func(p purse, who *process) bool {
 		e := p.w.released(p.held, 16000)
 		e.MoveID = p.held.BookingID // told twice, it is one move
 		p.hear(who, p.held.BookingID, e)
 		return true
 	}},
-	{"won", func(p purse, who *process) bool { p.disputed(who, "won"); return true }},
-	{"part of a wallet", func(p purse, who *process) bool {
+	{Name: "won", Do: func(p purse, who *process) bool { p.disputed(who, "won"); return true }},
+	{Name: "part of a wallet", Do: func(p purse, who *process) bool {
 		a := who.Do(apitest.Call{As: p.w.Token("worker", p.worker), Path: "/api/payments/payouts", Body: `{"amount":100}`})
 		if a.Status != 201 && a.Status != 409 {
 			p.w.t.Errorf("a withdrawal is answered %d %s", a.Status, a.Body)
@@ -150,22 +124,11 @@ func (w *world) play(home *process, ps []*process, who ...reach) interleave.Play
 		p.worker, "acct_"+p.worker.String(), monday); err != nil {
 		w.t.Fatal(err)
 	}
-	yes := make([]bool, len(who))
-	out := interleave.Play{After: func(steps string) {
-		if err := p.lawful(who, yes); err != nil {
-			w.t.Errorf("%v %v: %v after\n%s", who, yes, err, steps)
-		}
-	}}
-	for i, one := range who {
-		out.Acts = append(out.Acts, func() { yes[i] = one.do(p, ps[i]) })
-	}
-	return out
+	return interleave.Contest(w.t, p, ps, who, p.lawful)
 }
 
-func (r reach) String() string { return r.name }
-
 // lawful compares what she has, has withdrawn and owes with what must be left, whatever the order was.
-func (p purse) lawful(who []reach, yes []bool) error {
+func (p purse) lawful(won map[string]int) error {
 	ctx := p.w.t.Context()
 	got, err := postgres.One[struct{ Wallet, Owed, Out, Open, Events int64 }](ctx, p.w.db, `SELECT
 		coalesce((SELECT sum(balance) FROM balances WHERE account = 'wallet:' || $1::uuid), 0)::bigint AS wallet,
@@ -177,36 +140,25 @@ func (p purse) lawful(who []reach, yes []bool) error {
 	if err != nil {
 		return err
 	}
-	left, released, disputes, events, made := int64(14400), int64(0), 0, int64(0), 0
-	for i, r := range who {
-		switch r.name {
-		case "chargeback":
-			disputes |= 1
-		case "won":
-			disputes |= 3
-		case "release":
-			released = 14400
-		}
-		if yes[i] && (r.name == "withdraw" || r.name == "part of a wallet") {
-			made++
-		}
+	left, events := int64(14400), int64(0)
+	if won["release"] > 0 {
+		left += 14400
 	}
-	left += released
-	switch disputes {
-	case 1:
-		left, events = left-14400, 1
-	case 3:
+	switch {
+	case won["won"] > 0:
 		events = 2
+	case won["chargeback"] > 0:
+		left, events = left-14400, 1
 	}
 	switch {
 	case got.Wallet-got.Owed+got.Out != left:
 		return fmt.Errorf("%+v does not come to %d", got, left)
 	case got.Wallet < 0 || got.Owed < 0 || got.Wallet > 0 && got.Owed > 0:
 		return fmt.Errorf("she has and owes: %+v", got)
-	case got.Events != events || (got.Open == 1) != (disputes == 1):
+	case got.Events != events || (got.Open == 1) != (events == 1):
 		return fmt.Errorf("%+v is told of the chargeback, want %d events", got, events)
-	case (made == 0) != (got.Out == 0):
-		return fmt.Errorf("%d withdrawals came to %d", made, got.Out)
+	case (won["withdraw"]+won["part of a wallet"] == 0) != (got.Out == 0):
+		return fmt.Errorf("the withdrawals came to %d", got.Out)
 	}
 	return nil
 }
@@ -214,31 +166,21 @@ func (p purse) lawful(who []reach, yes []bool) error {
 // TestEveryOrderOfWithdrawalsAndChargebacks takes a withdrawal, a chargeback and a release, each pair of them and all three, through the orders
 // of their SQL statements.
 func TestEveryOrderOfWithdrawalsAndChargebacks(t *testing.T) {
-	n := soak.N(3, len(reaches))
-	for i, first := range reaches[:n] {
-		for _, second := range reaches[i:n] {
-			t.Run(first.name+" × "+second.name, func(t *testing.T) {
-				w := start(t)
-				stage := interleave.New(t, w.url, 2)
-				ps := []*process{w.process(stage.URL(0)), w.process(stage.URL(1))}
-				home := w.process(w.url)
-				runs := soak.N(12, 2_000)
-				stage.Sample(runs, soak.Rand(t), func() interleave.Play { return w.play(home, ps, first, second) })
-				t.Logf("%d orders", runs)
-				w.sound()
-			})
-		}
-	}
+	interleave.Pairs(t, reaches[:soak.N(3, len(reaches))], func(t *testing.T, first, second reach) {
+		w := start(t)
+		stage, ps := interleave.New(t, w.url, 2, w.process)
+		home := w.process(w.url)
+		runs := soak.N(12, 2_000)
+		stage.Sample(runs, soak.Rand(t), func() interleave.Play { return w.play(home, ps, first, second) })
+		t.Logf("%d orders", runs)
+		w.sound()
+	})
 	t.Run("all", func(t *testing.T) {
 		w := start(t)
-		stage := interleave.New(t, w.url, 4)
-		var ps []*process
-		for i := range 4 {
-			ps = append(ps, w.process(stage.URL(i)))
-		}
+		stage, ps := interleave.New(t, w.url, 4, w.process)
 		home, r := w.process(w.url), soak.Rand(t)
 		stage.Sample(soak.N(30, 10_000), r, func() interleave.Play {
-			who := append([]reach{}, reaches[:4]...)
+			who := slices.Clone(reaches[:4])
 			r.Shuffle(len(who), func(i, j int) { who[i], who[j] = who[j], who[i] })
 			return w.play(home, ps, who...)
 		})

@@ -1,4 +1,4 @@
-// Package bustest holds what every engine of bus.Bus has to keep, as one suite.
+// Package bustest holds what every engine of bus.Bus has to keep, as one suite, and a bus on which the test itself hands out events.
 package bustest
 
 import (

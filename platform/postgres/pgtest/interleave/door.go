@@ -2,11 +2,13 @@ package interleave
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,11 +18,11 @@ import (
 // door passes connections of one actor on to Postgres, and stops each at its statements.
 // The messages are those of https://www.postgresql.org/docs/current/protocol-message-formats.html.
 type door struct {
-	stage   *Stage
-	actor   int
-	listen  net.Listener
-	to      *pgconn.Config
-	address string
+	stage  *Stage
+	actor  int
+	listen net.Listener
+	to     *pgconn.Config
+	url    string
 
 	mu    sync.Mutex
 	conns []net.Conn
@@ -39,12 +41,10 @@ func openDoor(s *Stage, actor int, address string) (*door, error) {
 	}
 	here := l.Addr().(*net.TCPAddr)
 	u := url.URL{Scheme: "postgres", User: url.UserPassword(to.User, to.Password), Host: here.String(), Path: "/" + to.Database, RawQuery: "sslmode=disable"}
-	d := &door{stage: s, actor: actor, listen: l, to: to, address: u.String()}
+	d := &door{stage: s, actor: actor, listen: l, to: to, url: u.String()}
 	d.work.Go(d.accept)
 	return d, nil
 }
-
-func (d *door) url() string { return d.address }
 
 func (d *door) close() {
 	d.listen.Close()
@@ -201,10 +201,8 @@ func (p *passage) send(raw []byte) error {
 // until takes answers until one of those kinds comes; 0 when the connection ends.
 func (p *passage) until(kinds ...byte) byte {
 	for kind := range p.answered {
-		for _, k := range kinds {
-			if kind == k {
-				return kind
-			}
+		if slices.Contains(kinds, kind) {
+			return kind
 		}
 	}
 	return 0
@@ -238,10 +236,6 @@ func message(in *bufio.Reader) (kind byte, raw []byte, err error) {
 
 // text takes a string that ends with a zero byte off the front.
 func text(raw []byte) (string, []byte) {
-	for i, b := range raw {
-		if b == 0 {
-			return string(raw[:i]), raw[i+1:]
-		}
-	}
-	return string(raw), nil
+	word, rest, _ := bytes.Cut(raw, []byte{0})
+	return string(word), rest
 }

@@ -1,6 +1,6 @@
 // Package interleave runs operations that race for the same rows in each order that their SQL statements can take.
 //
-// Every actor reaches the real Postgres through a door of its own (URL), as a process of its own would. The door lets one statement at a time
+// Every actor reaches the real Postgres through a door of its own, as a process of its own would. The door lets one statement at a time
 // through, also of those that travel in one batch, and the stage decides whose is next. A statement that waits for a lock stands still until
 // another actor has let go of it. Every walks all orders; Sample takes random ones.
 //
@@ -8,11 +8,10 @@
 // COMMITTED a transaction sees nothing before its first statement. What an actor does between its statements must be the same in each run, and
 // nothing else may use its doors meanwhile; what others do to the database is not seen.
 //
-//	stage := interleave.New(t, url, 2)
-//	a, b := pgtest.Open(t, stage.URL(0), schema), pgtest.Open(t, stage.URL(1), schema)
+//	stage, dbs := interleave.New(t, url, 2, func(url string) *postgres.DB { return pgtest.Open(t, url, schema) })
 //	stage.Every(func() interleave.Play {
 //		id := insert()
-//		return interleave.Play{Acts: []func(){func() { release(a, id) }, func() { refund(b, id) }}, After: func(steps string) { check(id, steps) }}
+//		return interleave.Play{Acts: []func(){func() { release(dbs[0], id) }, func() { refund(dbs[1], id) }}, After: func(steps string) { check(id, steps) }}
 //	})
 package interleave
 
@@ -20,6 +19,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,8 +64,9 @@ type step struct {
 // patience is how long a run may stand still; only a fault of the test itself takes so long.
 const patience = 20 * time.Second
 
-// New is a stage with as many doors as actors, to the database that url names. It goes with the test.
-func New(t testing.TB, url string, actors int) *Stage {
+// New is a stage with n doors to the database that url names, and the n actors, each made with the address behind its own door. It goes with
+// the test.
+func New[A any](t testing.TB, url string, n int, actor func(url string) A) (*Stage, []A) {
 	t.Helper()
 	s := &Stage{t: t, changed: make(chan struct{}, 1)}
 	conn, err := pgx.Connect(t.Context(), url)
@@ -77,7 +78,7 @@ func New(t testing.TB, url string, actors int) *Stage {
 	if _, err := conn.Exec(t.Context(), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''20ms''', current_database()); END $$`); err != nil {
 		t.Fatalf("interleave: %v", err)
 	}
-	for i := range actors {
+	for i := range n {
 		d, err := openDoor(s, i, url)
 		if err != nil {
 			t.Fatalf("interleave: %v", err)
@@ -90,11 +91,12 @@ func New(t testing.TB, url string, actors int) *Stage {
 		}
 		_ = conn.Close(context.WithoutCancel(t.Context()))
 	})
-	return s
+	var actors []A
+	for _, d := range s.doors {
+		actors = append(actors, actor(d.url))
+	}
+	return s, actors
 }
-
-// URL is the address of the database behind an actor's door.
-func (s *Stage) URL(actor int) string { return s.doors[actor].url() }
 
 // Every runs plays until each order of the statements has been taken once, and answers how many there are. Plays must be alike.
 func (s *Stage) Every(next func() Play) (runs int) {
@@ -106,7 +108,7 @@ func (s *Stage) Every(next func() Play) (runs int) {
 				path = append(path, decision{options: options})
 			}
 			d := path[at]
-			if fmt.Sprint(d.options) != fmt.Sprint(options) {
+			if !slices.Equal(d.options, options) {
 				s.t.Fatalf("interleave: the same decisions led to %v and now to %v: the acts are not alike\n%s", d.options, options, s.told())
 			}
 			at++
@@ -291,12 +293,7 @@ func (s *Stage) leave(one *step) {
 	s.mu.Lock()
 	if one.actor < len(s.actors) {
 		a := s.actors[one.actor]
-		for i, f := range a.inflight {
-			if f == one {
-				a.inflight = append(a.inflight[:i:i], a.inflight[i+1:]...)
-				break
-			}
-		}
+		a.inflight = slices.DeleteFunc(a.inflight, func(f *step) bool { return f == one })
 	}
 	s.mu.Unlock()
 	s.poke()

@@ -16,15 +16,13 @@ import (
 var counters = postgres.Migration{Schema: "tulifo_counters", FS: fstest.MapFS{"0001_counters.sql": {Data: []byte("-- +goose Up\nCREATE TABLE counters (id int PRIMARY KEY, n int NOT NULL);\nINSERT INTO counters VALUES (1, 0), (2, 0);")}}}
 
 // world is a table of two counters, and the doors of two actors to it.
-func world(t *testing.T) (stage *interleave.Stage, db *postgres.DB, actors [2]*postgres.DB) {
+func world(t *testing.T) (stage *interleave.Stage, db *postgres.DB, actors []*postgres.DB) {
 	t.Helper()
 	t.Parallel()
 	url := pgtest.Database(t, counters)
-	stage = interleave.New(t, url, 2)
-	for i := range actors {
-		actors[i] = pgtest.Open(t, stage.URL(i), counters.Schema)
-	}
-	return stage, pgtest.Open(t, url, counters.Schema), actors
+	open := func(url string) *postgres.DB { return pgtest.Open(t, url, counters.Schema) }
+	stage, actors = interleave.New(t, url, 2, open)
+	return stage, open(url), actors
 }
 
 // add reads a counter and writes it back one higher, with the lock or without.
