@@ -35,7 +35,6 @@ const (
 // Refused says why an address was not read, in a form that may be shown to whoever gave it: it follows the name of a field or "The calendar".
 type Refused struct {
 	Reason string
-	Again  bool // another try may go better
 	cause  error
 }
 
@@ -138,7 +137,7 @@ func read(answer *http.Response, r Request) (Response, error) {
 		out.NotModified = true
 		return out, nil
 	case answer.StatusCode != http.StatusOK:
-		return out, &Refused{Reason: fmt.Sprintf("is answered with the status %d", answer.StatusCode), Again: answer.StatusCode >= 429}
+		return out, &Refused{Reason: fmt.Sprintf("is answered with the status %d", answer.StatusCode)}
 	}
 	var body io.Reader = answer.Body
 	switch strings.ToLower(answer.Header.Get("Content-Encoding")) {
@@ -198,7 +197,7 @@ func explained(err error) error {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return &Refused{Reason: "has a certificate that cannot be verified", cause: err}
 	}
-	return &Refused{Reason: unreachable, Again: true, cause: unnamed(err)}
+	return &Refused{Reason: unreachable, cause: unnamed(err)}
 }
 
 // unnamed is err without the address, which may be as good as a password.
@@ -232,7 +231,7 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	}
 	found, err := c.resolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, &Refused{Reason: unreachable, Again: true, cause: err}
+		return nil, &Refused{Reason: unreachable, cause: err}
 	}
 	dialer := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
@@ -251,13 +250,13 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 			return nil, &Refused{Reason: unreachable}
 		}
 	}
-	var failed error = &Refused{Reason: unreachable, Again: true}
+	var failed error = &Refused{Reason: unreachable}
 	for _, ip := range found {
 		conn, err := dialer.DialContext(ctx, network, netip.AddrPortFrom(ip.Unmap(), uint16(number)).String())
 		if err == nil {
 			return conn, nil
 		}
-		failed = &Refused{Reason: unreachable, Again: true, cause: err}
+		failed = &Refused{Reason: unreachable, cause: err}
 	}
 	return nil, failed
 }

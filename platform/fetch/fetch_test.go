@@ -227,8 +227,7 @@ func TestWhatIsInsideIsNotToldFromWhatIsNot(t *testing.T) {
 func TestRebindingNameIsResolvedOnceAndDialledAsChecked(t *testing.T) {
 	good, _ := inner(t, "127.0.0.1:0")
 	_, port, _ := net.SplitHostPort(host(good))
-	bad, hits := inner(t, "127.0.0.2:"+port)
-	_ = bad
+	_, hits := inner(t, "127.0.0.2:"+port)
 	here, there := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")
 	n := &names{a: map[string][]netip.Addr{"swap.example": {here, there}}}
 	c := client(t, fetch.Options{Allow: []string{"127.0.0.1:" + port}, Resolver: n.resolver(t)})

@@ -184,7 +184,7 @@ func (s *Service) Offers(ctx context.Context, ask Slots) ([]offer, error) {
 	if ask.Within.End.Sub(ask.Within.Start) > maxListing {
 		return nil, errs.Field("to", "is more than 62 days after from")
 	}
-	within := ask.Within.widen(0, longest) // which the last of them may reach beyond
+	within := ask.Within.widen(0, longest) // as long as the last one may take
 	cal, err := readCalendar(ctx, s.db, ask.Worker, uuid.Nil, within, now)
 	if err != nil {
 		return nil, err
