@@ -137,7 +137,7 @@ func (s *Service) Book(ctx context.Context, by token.Caller, want Request) (Book
 		return Booking{}, err
 	}
 	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
-		stored, err := s.keep(ctx, tx, b, cal)
+		stored, err := s.keep(ctx, tx, cal, b)
 		if err != nil || stored {
 			return err
 		}
@@ -149,7 +149,7 @@ func (s *Service) Book(ctx context.Context, by token.Caller, want Request) (Book
 		if b, err = s.draw(cal, by, want); err != nil {
 			return err
 		}
-		if stored, err = s.keep(ctx, tx, b, cal); err == nil && !stored {
+		if stored, err = s.keep(ctx, tx, cal, b); err == nil && !stored {
 			err = errCalendarMoving
 		}
 		return err
@@ -241,16 +241,21 @@ func (c *workerCalendar) price(want Request, minutes int) (money.Amount, error) 
 	return price, nil
 }
 
-// keep stores b and tells of it; false when the calendar is no longer the one that was decided on, and then b is not stored.
-func (s *Service) keep(ctx context.Context, tx postgres.Tx, b Booking, cal *workerCalendar) (bool, error) {
+// keep stores bookings and tells of them; false when the calendar is no longer the one that was decided on, and then none is stored.
+func (s *Service) keep(ctx context.Context, tx postgres.Tx, cal *workerCalendar, bookings ...Booking) (bool, error) {
 	// Held times that nobody answered in time are free, whether or not the timer has been there.
 	if err := s.expireOverdue(ctx, tx, cal.overdue); err != nil {
 		return false, err
 	}
-	if stored, err := insert(ctx, tx, cal, s.config, b); err != nil || !stored {
+	if stored, err := insert(ctx, tx, cal, s.config, bookings...); err != nil || !stored {
 		return false, err
 	}
-	return true, s.tellMade(ctx, tx, b, nil)
+	for i, b := range bookings {
+		if err := s.tellMade(ctx, tx, b, part(bookings, i)); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // tellMade remembers and tells that b was made; part says which of a series it is.
@@ -260,12 +265,15 @@ func (s *Service) tellMade(ctx context.Context, tx postgres.Tx, b Booking, part 
 	}
 	s.count(tx, b.Status)
 	tx.Committed(func() { timer.Poke("booking") })
-	facts := b.facts()
-	facts.Series = part
+	told := createdEvent
 	if b.Status == Confirmed {
-		return outbox.Add(s.telling(ctx), tx, b.ID, event.BookingConfirmed{Booking: facts, PayBy: *b.PayBy})
+		told = confirmedEvent
 	}
-	return outbox.Add(s.telling(ctx), tx, b.ID, event.BookingCreated{Booking: facts, ExpiresAt: *b.ExpiresAt})
+	return outbox.Add(s.telling(ctx), tx, b.ID, partOf(told(b), part))
+}
+
+func createdEvent(b Booking) outbox.Event {
+	return event.BookingCreated{Booking: b.facts(), ExpiresAt: *b.ExpiresAt}
 }
 
 func (s *Service) expireOverdue(ctx context.Context, tx postgres.Tx, overdue []uuid.UUID) error {

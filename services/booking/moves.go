@@ -101,9 +101,11 @@ func (s *Service) Confirm(ctx context.Context, by token.Caller, id uuid.UUID, se
 	if seen != nil && !seen.Equal(b.Start) {
 		return b, errChanged
 	}
-	return s.change(ctx, b, b.confirmed(s.config, s.now()), by, func(b Booking) outbox.Event {
-		return event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy}
-	})
+	return s.change(ctx, b, b.confirmed(s.config, s.now()), by, confirmedEvent)
+}
+
+func confirmedEvent(b Booking) outbox.Event {
+	return event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy}
 }
 
 // Cancel ends it before it is done. A paid client pays by the policy (Config); all others pay nothing.

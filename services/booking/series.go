@@ -73,7 +73,13 @@ func (s *Service) BookSeries(ctx context.Context, by token.Caller, want SeriesRe
 		if len(made.Bookings) == 0 || want.All && len(made.Refused) > 0 {
 			return Series{}, made.notFree()
 		}
-		err = s.db.InTx(ctx, func(tx postgres.Tx) error { return s.keepSeries(ctx, tx, cal, made) })
+		err = s.db.InTx(ctx, func(tx postgres.Tx) error {
+			stored, err := s.keep(ctx, tx, cal, made.Bookings...)
+			if err == nil && !stored {
+				err = errCalendarMoving
+			}
+			return err
+		})
 		// Somebody was faster, or the calendar has changed: what is left is decided anew.
 		if e, ok := errors.AsType[*errs.Error](err); !ok || e.Kind != errs.Conflict || e.Code == errTooManyHolds.Code {
 			return made, err
@@ -170,31 +176,12 @@ func (s *Service) drawSeries(cal *workerCalendar, by token.Caller, want SeriesRe
 	return out, nil
 }
 
-func (s *Service) keepSeries(ctx context.Context, tx postgres.Tx, cal *workerCalendar, made Series) error {
-	if err := s.expireOverdue(ctx, tx, cal.overdue); err != nil {
-		return err
-	}
-	stored, err := insert(ctx, tx, cal, s.config, made.Bookings...)
-	if err == nil && !stored {
-		err = errCalendarMoving
-	}
-	if err != nil {
-		return err
-	}
-	for i, b := range made.Bookings {
-		if err := s.tellMade(ctx, tx, b, made.part(i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// part is which of the bookings the i-th is; nil when it is the only one.
-func (x Series) part(i int) *event.Series {
-	if len(x.Bookings) < 2 {
+// part is which of the bookings of a series the i-th is; nil when it is the only one.
+func part(bookings []Booking, i int) *event.Series {
+	if len(bookings) < 2 {
 		return nil
 	}
-	return &event.Series{SeriesID: x.ID, N: i + 1, Of: len(x.Bookings)}
+	return &event.Series{SeriesID: *bookings[i].SeriesID, N: i + 1, Of: len(bookings)}
 }
 
 func (x Series) notFree() error {
@@ -221,7 +208,7 @@ func (s *Service) ConfirmSeries(ctx context.Context, by token.Caller, id uuid.UU
 			return b, errChanged
 		}
 		return b.confirmed(s.config, now), nil
-	}, func(b Booking) outbox.Event { return event.BookingConfirmed{Booking: b.facts(), PayBy: *b.PayBy} })
+	}, confirmedEvent)
 }
 
 // changeSeries takes those of a series along a step that can be, in one transaction.
@@ -261,7 +248,7 @@ func (s *Service) changeSeries(ctx context.Context, by token.Caller, id uuid.UUI
 			return err
 		}
 		for i, b := range out.Bookings {
-			if err := outbox.Add(s.telling(ctx), tx, b.ID, partOf(told(b), out.part(i))); err != nil {
+			if err := outbox.Add(s.telling(ctx), tx, b.ID, partOf(told(b), part(out.Bookings, i))); err != nil {
 				return err
 			}
 		}
@@ -273,6 +260,9 @@ func (s *Service) changeSeries(ctx context.Context, by token.Caller, id uuid.UUI
 // partOf is the event as one of several that one act made.
 func partOf(e outbox.Event, part *event.Series) outbox.Event {
 	switch e := e.(type) {
+	case event.BookingCreated:
+		e.Series = part
+		return e
 	case event.BookingConfirmed:
 		e.Series = part
 		return e
