@@ -106,8 +106,5 @@ func (s *Service) deleteExternal(ctx context.Context, in *externalIDIn) (api.Not
 	if err != nil {
 		return api.Nothing{}, err
 	}
-	if err := s.RemoveExternal(ctx, token.From(ctx), worker, in.Calendar); err != nil {
-		return api.Nothing{}, err
-	}
-	return api.Nothing{}, nil
+	return api.Nothing{}, s.RemoveExternal(ctx, token.From(ctx), worker, in.Calendar)
 }

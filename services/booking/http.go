@@ -269,6 +269,13 @@ type cancelIn struct {
 	} `required:"false"`
 }
 
+func (in *cancelIn) reason() (string, error) {
+	if in.Body == nil {
+		return "", nil
+	}
+	return typed("reason", in.Body.Reason, 0)
+}
+
 // again decides once more when the booking has changed since it was read: the word of its payment may have come in between, and who does this does
 // not mean one version of it. Agreeing to a time is never repeated: by then it may be another time.
 func again[T any](do func() (T, error)) (out T, err error) {
@@ -281,12 +288,9 @@ func again[T any](do func() (T, error)) (out T, err error) {
 }
 
 func (s *Service) cancel(ctx context.Context, in *cancelIn) (Answer, error) {
-	reason := ""
-	if in.Body != nil {
-		var err error
-		if reason, err = typed("reason", in.Body.Reason, 0); err != nil {
-			return Answer{}, err
-		}
+	reason, err := in.reason()
+	if err != nil {
+		return Answer{}, err
 	}
 	return answered(again(func() (Booking, error) { return s.Cancel(ctx, token.From(ctx), in.ID, reason) }))
 }

@@ -95,11 +95,11 @@ func readICS(body []byte, until time.Time) (_ *icsFile, err error) {
 		}
 	}
 	for _, e := range cal.Events() {
-		event, busy, err := f.event(e)
+		event, err := f.event(e)
 		if err != nil {
 			return nil, err
 		}
-		if busy || event.replaces != nil {
+		if !event.free || event.replaces != nil {
 			f.events = append(f.events, event)
 		}
 	}
@@ -164,10 +164,10 @@ func relevant(body []byte) ([]byte, error) {
 			if home, ok := homes[value]; ok && home != parent {
 				value = "X-" + value
 			}
-			switch {
-			case value == "VCALENDAR":
+			switch value {
+			case "VCALENDAR":
 				calendars++
-			case value == "VEVENT":
+			case "VEVENT":
 				if events++; events > maxICSEvents {
 					return nil, errICSTooMuch
 				}
@@ -216,8 +216,8 @@ func shortParameters(line []byte) bool {
 	return false
 }
 
-// event reads one; busy is false when it says that nobody is.
-func (f *icsFile) event(e *ical.VEvent) (out icsEvent, busy bool, err error) {
+// event reads one; of one that says that nobody is busy, only which it replaces.
+func (f *icsFile) event(e *ical.VEvent) (out icsEvent, err error) {
 	text := func(p ical.ComponentProperty) string {
 		if v := e.GetProperty(p); v != nil {
 			return strings.ToUpper(strings.TrimSpace(v.Value))
@@ -231,33 +231,33 @@ func (f *icsFile) event(e *ical.VEvent) (out icsEvent, busy bool, err error) {
 	if p := e.GetProperty(ical.ComponentPropertyRecurrenceId); p != nil {
 		at, err := f.time(p.Value, p.ICalParameters)
 		if err != nil {
-			return out, false, err
+			return out, err
 		}
 		out.replaces = &at
 	}
 	if out.free {
-		return out, false, nil
+		return out, nil
 	}
 	start := e.GetProperty(ical.ComponentPropertyDtStart)
 	if start == nil {
-		return out, false, errICSTime
+		return out, errICSTime
 	}
 	if out.start, err = f.time(start.Value, start.ICalParameters); err != nil {
-		return out, false, err
+		return out, err
 	}
 	if out.length, err = f.length(e, out.start); err != nil {
-		return out, false, err
+		return out, err
 	}
 	if rule := text(ical.ComponentPropertyRrule); rule != "" && out.replaces == nil {
 		if out.rule, err = readRule(rule, out.start.loc); err != nil {
-			return out, false, err
+			return out, err
 		}
 	}
 	for _, p := range e.GetProperties(ical.ComponentPropertyExdate) {
 		for v := range strings.SplitSeq(p.Value, ",") {
 			at, err := f.time(v, p.ICalParameters)
 			if err != nil {
-				return out, false, err
+				return out, err
 			}
 			out.exdates = append(out.exdates, at)
 		}
@@ -266,12 +266,12 @@ func (f *icsFile) event(e *ical.VEvent) (out icsEvent, busy bool, err error) {
 		for v := range strings.SplitSeq(p.Value, ",") {
 			period, err := f.period(v, p.ICalParameters)
 			if err != nil {
-				return out, false, err
+				return out, err
 			}
 			out.rdates = append(out.rdates, period)
 		}
 	}
-	return out, true, nil
+	return out, nil
 }
 
 // length is that of DTEND or DURATION: a day for a date that has neither, nothing for a time.

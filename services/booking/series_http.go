@@ -101,12 +101,9 @@ func (s *Service) confirmSeries(ctx context.Context, in *confirmSeriesIn) (Serie
 }
 
 func (s *Service) cancelSeries(ctx context.Context, in *cancelIn) (SeriesAnswer, error) {
-	reason := ""
-	if in.Body != nil {
-		var err error
-		if reason, err = typed("reason", in.Body.Reason, 0); err != nil {
-			return SeriesAnswer{}, err
-		}
+	reason, err := in.reason()
+	if err != nil {
+		return SeriesAnswer{}, err
 	}
 	return seriesAnswered(again(func() (Series, error) { return s.CancelSeries(ctx, token.From(ctx), in.ID, reason) }))
 }
