@@ -92,7 +92,7 @@ func (w *watched) CloseWrite() error {
 // close has the connection closed after the answer, because what else comes over it cannot be told from the rest of this request.
 func (x *exchange) close() { x.w.Header()["Connection"] = []string{"close"} }
 
-// endless lifts the server's bounds on time, for streams, which end with the sign-in that opened them.
+// endless lifts the server's bounds on time, for event streams, which end with the sign-in that opened them.
 func (x *exchange) endless() {
 	c := http.NewResponseController(x.w)
 	_ = c.SetWriteDeadline(time.Time{}) // not every server has one

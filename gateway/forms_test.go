@@ -310,22 +310,9 @@ func TestABodyThatTricklesEnds(t *testing.T) {
 
 func TestWebsockets(t *testing.T) {
 	each(t, func(t *testing.T, form string) {
-		d := open(t, form, map[string]http.Handler{"message": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Connection") != "Upgrade" || r.Header.Get("Sec-Websocket-Key") != "k" {
-				http.Error(w, "no upgrade", http.StatusBadRequest)
-				return
-			}
-			conn, rw, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer conn.Close()
-			io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-			io.Copy(conn, rw)
-		}), "booking": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}, with(hasty(t)))
+		d := open(t, form, map[string]http.Handler{"message": sockets(t), "booking": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })}, with(hasty(t)))
 		c := dial(t, d.url)
-		io.WriteString(c, "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\r\n")
+		io.WriteString(c, socket)
 		in := bufio.NewReader(c)
 		res, err := http.ReadResponse(in, nil)
 		if err != nil || res.StatusCode != 101 || res.Header.Get("Upgrade") != "websocket" {

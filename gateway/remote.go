@@ -135,18 +135,14 @@ func modify(res *http.Response) error {
 		return nil
 	}
 	secure(res.Header)
-	if isEventStream(res.Header) {
-		x.lift()
+	if isEventStream(res.Header) && x.lift() {
+		x.endless()
 	}
 	return nil
 }
 
-// lift takes the deadline from an exchange whose stream is open.
-func (x *exchange) lift() {
-	if x.timer != nil && x.timer.Stop() {
-		x.endless()
-	}
-}
+// lift takes the deadline from an exchange whose stream is open; false: it had none, or it has passed.
+func (x *exchange) lift() bool { return x.timer != nil && x.timer.Stop() }
 
 // failed answers a request that no service has answered.
 func (p *pool) failed(w http.ResponseWriter, r *http.Request, err error) {
