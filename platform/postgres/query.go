@@ -40,6 +40,18 @@ func All[T any](ctx context.Context, q Querier, query string, args ...any) ([]T,
 	return vs, mapped(ctx, err)
 }
 
+// Queue adds a query to b, and has take called with each of its rows, read as All reads them, when the results of b are closed. What take was
+// given counts only if closing them answers no error.
+func Queue[T any](b *pgx.Batch, take func(T), query string, args ...any) {
+	b.Queue(query, args...).Query(func(rows pgx.Rows) error {
+		vs, err := pgx.CollectRows(rows, scan[T]())
+		for _, v := range vs {
+			take(v)
+		}
+		return err
+	})
+}
+
 // scan reads a row into T: by name into a struct, else the only column.
 func scan[T any]() pgx.RowToFunc[T] {
 	t := reflect.TypeFor[T]()

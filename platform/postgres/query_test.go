@@ -216,6 +216,28 @@ func TestBatches(t *testing.T) {
 	if trips != 1 {
 		t.Errorf("%d round trips", trips)
 	}
+	queued := &pgx.Batch{}
+	var names []string
+	var sums []int64
+	type row struct {
+		N    int64
+		Name string
+	}
+	postgres.Queue(queued, func(name string) { names = append(names, name) }, "SELECT name FROM counters WHERE name = ANY($1) ORDER BY name", []string{"a", "b", "x"})
+	postgres.Queue(queued, func(r row) { sums = append(sums, r.N) }, "SELECT name, n FROM counters ORDER BY name")
+	postgres.Queue(queued, func(int) { t.Error("a row of none") }, "SELECT 1 WHERE false")
+	if trips := pgtest.Trips(db, func() {
+		if err := db.SendBatch(ctx, queued).Close(); err != nil || !slices.Equal(names, []string{"a", "b"}) || !slices.Equal(sums, []int64{1, 0}) {
+			t.Errorf("%v, %v, %v", names, sums, err)
+		}
+	}); trips != 1 {
+		t.Errorf("%d round trips", trips)
+	}
+	odd := &pgx.Batch{}
+	postgres.Queue(odd, func(row) { t.Error("a row that does not fit") }, "SELECT name FROM counters")
+	if err := db.SendBatch(ctx, odd).Close(); err == nil {
+		t.Error("columns that do not fit are taken")
+	}
 	bad := &pgx.Batch{}
 	bad.Queue(count, "b")
 	bad.Queue("SELECT 1/0")

@@ -25,13 +25,7 @@ type books struct {
 func read(ctx context.Context, tx postgres.Tx, bookings []uuid.UUID, purses []purse, keys []string) (books, error) {
 	b := books{map[uuid.UUID]*payment{}, map[purse]int64{}, map[string]bool{}}
 	batch := &pgx.Batch{}
-	batch.Queue(`SELECT `+columns+` FROM payments WHERE booking_id = ANY($1) ORDER BY id FOR NO KEY UPDATE`, bookings).Query(func(rows pgx.Rows) error {
-		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[payment])
-		for i := range found {
-			b.payments[found[i].BookingID] = &found[i]
-		}
-		return err
-	})
+	postgres.Queue(batch, func(p payment) { b.payments[p.BookingID] = &p }, `SELECT `+columns+` FROM payments WHERE booking_id = ANY($1) ORDER BY id FOR NO KEY UPDATE`, bookings)
 	queueKeys(batch, keys, b.posted)
 	queueLocks(batch, purses, b.balances)
 	if err := tx.SendBatch(ctx, batch).Close(); err != nil {

@@ -3,7 +3,6 @@ package payment
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +11,7 @@ import (
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
 
@@ -169,8 +169,9 @@ var heldKinds = []string{"escrow", "wallet", "payout", "refund", "chargeback", "
 // heldItem is an item with its place in the list.
 type heldItem struct {
 	Held
-	kind int
-	key  string
+	minor int64 // of a wallet
+	kind  int
+	key   string
 }
 
 // HeldOf is a page of all of the caller's money that is not in his bank, by kind, in one round trip.
@@ -183,7 +184,7 @@ func (s *Service) HeldOf(ctx context.Context, by token.Caller, paging api.Paging
 	}
 	var items []heldItem
 	var stands walletStanding
-	var minors []int64
+	wallets := false
 	b := &pgx.Batch{}
 	for n, name := range heldKinds {
 		if n < kind {
@@ -200,33 +201,32 @@ func (s *Service) HeldOf(ctx context.Context, by token.Caller, paging api.Paging
 				return api.Page[Held]{}, errs.New(errs.Malformed, "The cursor is not one of ours.")
 			}
 			party := map[string]string{token.Worker: "worker_id", token.Client: "client_id"}[by.Role]
-			queue(b, `SELECT `+columns+` FROM payments WHERE `+party+` = $1 AND completed_at IS NOT NULL AND released + refunded < amount AND id > $2 ORDER BY id LIMIT $3`,
-				[]any{by.ID, id, paging.Limit + 1}, func(p payment) { items = append(items, heldItem{p.held(by.Role), n, p.ID.String()}) })
+			postgres.Queue(b, func(p payment) { items = append(items, heldItem{Held: p.held(by.Role), kind: n, key: p.ID.String()}) },
+				`SELECT `+columns+` FROM payments WHERE `+party+` = $1 AND completed_at IS NOT NULL AND released + refunded < amount AND id > $2 ORDER BY id LIMIT $3`, by.ID, id, paging.Limit+1)
 		case "wallet":
-			queue(b, `SELECT EXISTS (SELECT FROM people WHERE user_id = $1 AND verified)`, []any{by.ID}, func(yes bool) { stands.verified = yes })
-			queue(b, `SELECT status FROM payout_accounts WHERE user_id = $1`, []any{by.ID}, func(status string) { stands.account = status })
+			postgres.Queue(b, func(yes bool) { stands.verified = yes }, `SELECT EXISTS (SELECT FROM people WHERE user_id = $1 AND verified)`, by.ID)
+			postgres.Queue(b, func(status string) { stands.account = status }, `SELECT status FROM payout_accounts WHERE user_id = $1`, by.ID)
 			stands.schedule = schedule{Every: byHand}
-			queue(b, `SELECT `+scheduleColumns+` FROM payout_schedules WHERE user_id = $1`, []any{by.ID}, func(sc schedule) { stands.schedule = sc })
-			queue(b, `SELECT currency, balance FROM balances WHERE account = $1 AND balance > 0 AND currency > $2 ORDER BY currency LIMIT $3`, []any{walletOf(by.ID), from, paging.Limit + 1}, func(f funds) {
-				h := Held{Kind: name, Amount: money.Of(f.Balance, f.Currency).Decimal(), Currency: f.Currency}
-				minors = append(minors, f.Balance)
-				items = append(items, heldItem{h, n, f.Currency})
-			})
+			postgres.Queue(b, func(sc schedule) { stands.schedule = sc }, `SELECT `+scheduleColumns+` FROM payout_schedules WHERE user_id = $1`, by.ID)
+			postgres.Queue(b, func(f funds) {
+				wallets = true
+				items = append(items, heldItem{Held{Kind: name, Amount: money.Of(f.Balance, f.Currency).Decimal(), Currency: f.Currency}, f.Balance, n, f.Currency})
+			}, `SELECT currency, balance FROM balances WHERE account = $1 AND balance > 0 AND currency > $2 ORDER BY currency LIMIT $3`, walletOf(by.ID), from, paging.Limit+1)
 		case "payout":
-			queue(b, `SELECT `+payoutColumns+` FROM payouts WHERE user_id = $1 AND status NOT IN ('paid', 'failed') AND id::text > $2 ORDER BY id::text LIMIT $3`,
-				[]any{by.ID, from, paging.Limit + 1}, func(p payout) { items = append(items, heldItem{p.held(), n, p.ID.String()}) })
+			postgres.Queue(b, func(p payout) { items = append(items, heldItem{Held: p.held(), kind: n, key: p.ID.String()}) },
+				`SELECT `+payoutColumns+` FROM payouts WHERE user_id = $1 AND status NOT IN ('paid', 'failed') AND id::text > $2 ORDER BY id::text LIMIT $3`, by.ID, from, paging.Limit+1)
 		default:
 			sql, ok := waitingOf[name]
 			if !ok {
 				sql = waitingOf[name+" "+by.Role]
 			}
-			queue(b, sql, []any{by.ID, from, paging.Limit + 1}, func(x waiting) { items = append(items, heldItem{x.held(name, by.Role), n, x.Key}) })
+			postgres.Queue(b, func(x waiting) { items = append(items, heldItem{Held: x.held(name, by.Role), kind: n, key: x.Key}) }, sql, by.ID, from, paging.Limit+1)
 		}
 	}
 	if err := s.db.SendBatch(ctx, b).Close(); err != nil {
 		return api.Page[Held]{}, fmt.Errorf("read what is held: %w", err)
 	}
-	if len(minors) > 0 && !stands.verified {
+	if wallets && !stands.verified {
 		// The copy may say yes only.
 		_, err := s.provenEmail(ctx, by.ID)
 		stands.verified = err == nil
@@ -236,31 +236,9 @@ func (s *Service) HeldOf(ctx context.Context, by token.Caller, paging api.Paging
 	}
 	for i := range items {
 		if items[i].Kind == "wallet" {
-			stands.blocked(&items[i].Held, minors[0])
-			minors = minors[1:]
+			stands.blocked(&items[i].Held, items[i].minor)
 		}
 	}
-	slices.SortStableFunc(items, func(a, b heldItem) int { return a.kind - b.kind })
 	cut := api.Slice(items, paging.Limit, func(i heldItem) string { return api.EncodeCursor(i.kind, i.key) })
-	page := api.Page[Held]{Limit: cut.Limit, NextCursor: cut.NextCursor}
-	for _, i := range cut.Items {
-		page.Items = append(page.Items, i.Held)
-	}
-	return page, nil
-}
-
-// queue adds a query to b, and has fn take each of its rows.
-func queue[T any](b *pgx.Batch, sql string, args []any, fn func(T)) {
-	b.Queue(sql, args...).Query(func(rows pgx.Rows) error {
-		scan := pgx.RowToStructByName[T]
-		switch any(*new(T)).(type) {
-		case bool, string:
-			scan = pgx.RowTo[T]
-		}
-		all, err := pgx.CollectRows(rows, scan)
-		for _, one := range all {
-			fn(one)
-		}
-		return err
-	})
+	return api.View(cut, func(i heldItem) Held { return i.Held }), nil
 }

@@ -44,27 +44,18 @@ const (
 func queueLocks(b *pgx.Batch, purses []purse, into map[purse]int64) {
 	accounts, currencies := columnsOf(purses)
 	b.Queue(openBalances, accounts, currencies)
-	b.Queue(lockBalances, accounts, currencies).Query(func(rows pgx.Rows) error {
-		var p purse
-		var balance int64
-		_, err := pgx.ForEachRow(rows, []any{&p.Account, &p.Currency, &balance}, func() error {
-			into[p] = balance
-			return nil
-		})
-		return err
-	})
+	postgres.Queue(b, func(one struct {
+		Account  account
+		Currency string
+		Balance  int64
+	}) {
+		into[purse{one.Account, one.Currency}] = one.Balance
+	}, lockBalances, accounts, currencies)
 }
 
 // queueKeys reads which of the business keys are posted already.
 func queueKeys(b *pgx.Batch, keys []string, into map[string]bool) {
-	b.Queue(`SELECT key FROM ledger_transactions WHERE key = ANY($1)`, keys).Query(func(rows pgx.Rows) error {
-		var key string
-		_, err := pgx.ForEachRow(rows, []any{&key}, func() error {
-			into[key] = true
-			return nil
-		})
-		return err
-	})
+	postgres.Queue(b, func(key string) { into[key] = true }, `SELECT key FROM ledger_transactions WHERE key = ANY($1)`, keys)
 }
 
 // post writes the postings and their effect on the balances with COMMIT, in no round trip of its own. Balances are locked in one order, so

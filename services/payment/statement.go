@@ -14,6 +14,7 @@ import (
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
 
@@ -84,21 +85,12 @@ func (s *Service) StatementOf(ctx context.Context, by token.Caller, from, to tim
 	order := []string{}
 	var found []entry
 	b := &pgx.Batch{}
-	b.Queue(`SELECT e.currency, `+sum+` `+entries+` AND l.posted_at < $2 GROUP BY e.currency ORDER BY e.currency`, by.ID, from).Query(func(rows pgx.Rows) error {
-		var currency string
-		var balance int64
-		_, err := pgx.ForEachRow(rows, []any{&currency, &balance}, func() error {
-			balances[currency] = balance
-			order = append(order, currency)
-			return nil
-		})
-		return err
-	})
-	b.Queue(`SELECT `+columns+` `+entries+` AND l.posted_at >= $2 AND l.posted_at < $3`+group+` ORDER BY l.posted_at, l.seq, n LIMIT $4`,
-		by.ID, from, to, maxLines+1).Query(func(rows pgx.Rows) (err error) {
-		found, err = pgx.CollectRows(rows, pgx.RowToStructByName[entry])
-		return err
-	})
+	postgres.Queue(b, func(f funds) {
+		balances[f.Currency] = f.Balance
+		order = append(order, f.Currency)
+	}, `SELECT e.currency, `+sum+` AS balance `+entries+` AND l.posted_at < $2 GROUP BY e.currency ORDER BY e.currency`, by.ID, from)
+	postgres.Queue(b, func(e entry) { found = append(found, e) },
+		`SELECT `+columns+` `+entries+` AND l.posted_at >= $2 AND l.posted_at < $3`+group+` ORDER BY l.posted_at, l.seq, n LIMIT $4`, by.ID, from, to, maxLines+1)
 	if err := s.db.SendBatch(ctx, b).Close(); err != nil {
 		return Statement{}, fmt.Errorf("read the statement: %w", err)
 	}
