@@ -120,10 +120,8 @@ func TestBlockRacesBooking(t *testing.T) {
 	w := start(t)
 	calls := []apitest.Call{}
 	for range 12 {
-		id := uuid.New()
-		w.near.know(func(n *neighbours) { n.verified[id] = true })
 		calls = append(calls,
-			apitest.Call{As: w.Token("client", id), Path: "/api/bookings", Body: w.body("2026-03-03T09:00:00+01:00", 60)},
+			apitest.Call{As: w.newClient(), Path: "/api/bookings", Body: w.body("2026-03-03T09:00:00+01:00", 60)},
 			apitest.Call{As: w.asWorker, Path: w.calendar("/block"), Body: map[string]any{"startTime": "2026-03-03T09:30:00+01:00", "endTime": "2026-03-03T09:45:00+01:00"}})
 	}
 	if got := w.race(calls); got[201] != 1 && got[201] != 12 || got[201]+got[409] != 24 {
@@ -216,10 +214,8 @@ func TestCalendarChangesWhileBooking(t *testing.T) {
 	w := start(t)
 	var calls []apitest.Call
 	for i := range 20 {
-		id := uuid.New()
-		w.near.know(func(n *neighbours) { n.verified[id] = true })
 		start := at(t, "2026-03-03T08:00:00Z").AddDate(0, 0, 7*(i/4)).Add(time.Duration(i%4) * 2 * time.Hour)
-		calls = append(calls, apitest.Call{As: w.Token("client", id), Path: "/api/bookings", Key: []string{"", "k"}[i%2], Body: w.body(start.Format(time.RFC3339), 60)})
+		calls = append(calls, apitest.Call{As: w.newClient(), Path: "/api/bookings", Key: []string{"", "k"}[i%2], Body: w.body(start.Format(time.RFC3339), 60)})
 		calls = append(calls, apitest.Call{As: w.asWorker, Method: "PUT", Path: w.calendar(""), Body: map[string]any{"minNotice": i}})
 	}
 	if got := w.race(calls); got[201]+got[200]+got[409] != 40 || got[201] == 0 {

@@ -130,9 +130,7 @@ func TestTwoHundredFiftySixClientsOneSlot(t *testing.T) {
 	w := start(t)
 	var calls []apitest.Call
 	for range 256 {
-		id := uuid.New()
-		w.near.know(func(n *neighbours) { n.verified[id] = true })
-		calls = append(calls, apitest.Call{As: w.Token("client", id), Path: "/api/bookings", Body: w.body("2026-03-03T09:00:00+01:00", 120)})
+		calls = append(calls, apitest.Call{As: w.newClient(), Path: "/api/bookings", Body: w.body("2026-03-03T09:00:00+01:00", 120)})
 	}
 	if got := w.race(calls); got[201] != 1 || got[409] != 255 {
 		t.Errorf("%v, want one 201 and 255 × 409", got)
@@ -143,10 +141,8 @@ func TestOverlappingTimesInTheSameMoment(t *testing.T) {
 	w := start(t)
 	var calls []apitest.Call
 	for i := range 60 {
-		id := uuid.New()
-		w.near.know(func(n *neighbours) { n.verified[id] = true })
 		start := at(t, "2026-03-03T08:00:00Z").Add(time.Duration(i%12) * 30 * time.Minute)
-		calls = append(calls, apitest.Call{As: w.Token("client", id), Path: "/api/bookings", Body: w.body(start.Format(time.RFC3339), 90)})
+		calls = append(calls, apitest.Call{As: w.newClient(), Path: "/api/bookings", Body: w.body(start.Format(time.RFC3339), 90)})
 	}
 	if got := w.race(calls); got[201] == 0 || got[201]+got[409] != 60 {
 		t.Errorf("%v", got)
@@ -158,10 +154,8 @@ func TestLimitOfOneADayCannotRace(t *testing.T) {
 	w.setHours(map[string]any{"limits": map[string]any{"perDay": 1}, "weekly": []map[string]any{{"dayOfWeek": 2, "startTime": "00:00", "endTime": "24:00"}}, "bufferAfter": 0})
 	var calls []apitest.Call
 	for i := range 64 {
-		id := uuid.New()
-		w.near.know(func(n *neighbours) { n.verified[id] = true })
 		start := at(t, "2026-03-03T00:00:00+01:00").Add(time.Duration(i%16) * time.Hour)
-		calls = append(calls, apitest.Call{As: w.Token("client", id), Path: "/api/bookings", Body: w.body(start.Format(time.RFC3339), 60)})
+		calls = append(calls, apitest.Call{As: w.newClient(), Path: "/api/bookings", Body: w.body(start.Format(time.RFC3339), 60)})
 	}
 	if got := w.race(calls); got[201] != 1 || got[409] != 63 {
 		t.Errorf("%v, want one 201 and 63 × 409", got)
@@ -231,9 +225,7 @@ func TestIdempotencyKey(t *testing.T) {
 	if got := w.race(calls); got[201] != 16 {
 		t.Errorf("twins: %v", got)
 	}
-	other := uuid.New()
-	w.near.know(func(n *neighbours) { n.verified[other] = true })
-	w.Call(apitest.Call{What: "a key of somebody else", As: w.Token("client", other), Path: "/api/bookings", Key: "k-1", Body: w.body("2026-03-03T09:00:00+01:00", 60), Status: 409})
+	w.Call(apitest.Call{What: "a key of somebody else", As: w.newClient(), Path: "/api/bookings", Key: "k-1", Body: w.body("2026-03-03T09:00:00+01:00", 60), Status: 409})
 	var b booking.Answer
 	first.Data(&b)
 	confirm := apitest.Call{What: "confirm", As: w.asWorker, Method: "POST", Path: "/api/bookings/" + b.ID.String() + "/confirm", Key: "c", Status: 200}

@@ -105,9 +105,7 @@ func (v *seller) slots(as string) (list []booking.Slot, raw string) {
 
 // ask books a time as a client whom nobody knows yet.
 func (v *seller) ask(start time.Time, minutes int) (a apitest.Answer, as string) {
-	client := uuid.New()
-	v.near.know(func(n *neighbours) { n.verified[client] = true })
-	as = v.Token("client", client)
+	as = v.newClient()
 	return v.Do(apitest.Call{As: as, Path: "/api/bookings", Body: map[string]any{"workerId": v.id, "title": secret, "startTime": start, "endTime": start.Add(time.Duration(minutes) * time.Minute)}}), as
 }
 

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/postgres/pgtest/interleave"
 	"tulifo/platform/soak"
@@ -25,14 +23,8 @@ type grab struct {
 	ready func(rush) apitest.Call
 }
 
-func (d rush) hour(client uuid.UUID, from time.Time) apitest.Call {
-	return apitest.Call{As: d.w.Token("client", client), Path: "/api/bookings", Body: d.w.body(from.Format(time.RFC3339), 60)}
-}
-
-func (d rush) client() uuid.UUID {
-	id := uuid.New()
-	d.w.near.know(func(n *neighbours) { n.verified[id] = true })
-	return id
+func (d rush) hour(from time.Time) apitest.Call {
+	return apitest.Call{As: d.w.newClient(), Path: "/api/bookings", Body: d.w.body(from.Format(time.RFC3339), 60)}
 }
 
 func (d rush) block(more map[string]any) apitest.Call {
@@ -44,13 +36,14 @@ func (d rush) block(more map[string]any) apitest.Call {
 }
 
 var grabs = []grab{
-	{"book", func(d rush) apitest.Call { return d.hour(d.client(), d.from) }},
-	{"book half of it", func(d rush) apitest.Call { return d.hour(d.client(), d.from.Add(30*time.Minute)) }},
+	{"book", func(d rush) apitest.Call { return d.hour(d.from) }},
+	{"book half of it", func(d rush) apitest.Call { return d.hour(d.from.Add(30 * time.Minute)) }},
 	{"move there", func(d rush) apitest.Call {
 		var b booking.Answer
-		client := d.client()
-		d.w.Call(apitest.Call{What: "book to move", As: d.w.Token("client", client), Path: "/api/bookings", Body: d.w.body(d.from.Add(time.Duration(-3-2*d.side)*time.Hour).Format(time.RFC3339), 60), Status: 201}).Data(&b)
-		return apitest.Call{As: d.w.Token("client", client), Path: "/api/bookings/" + b.ID.String() + "/reschedule", Body: map[string]any{"startTime": d.from}}
+		earlier := d.hour(d.from.Add(time.Duration(-3-2*d.side) * time.Hour))
+		earlier.What, earlier.Status = "book to move", 201
+		d.w.Call(earlier).Data(&b)
+		return apitest.Call{As: earlier.As, Path: "/api/bookings/" + b.ID.String() + "/reschedule", Body: map[string]any{"startTime": d.from}}
 	}},
 	{"block", func(d rush) apitest.Call { return d.block(nil) }},
 	{"block again and again", func(d rush) apitest.Call {

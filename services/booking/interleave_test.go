@@ -69,9 +69,7 @@ var wishes = []wish{
 	}},
 	{Name: "decline", Do: func(c claim, p *process) bool { return c.w.moves(p, "worker", c.w.worker, c.b, "cancel") }},
 	{Name: "take", Do: func(c claim, p *process) bool {
-		rival := uuid.New()
-		c.w.near.know(func(n *neighbours) { n.verified[rival] = true })
-		return c.w.asks(p, c.w.Token("client", rival), "/api/bookings", c.w.body(c.b.Start.Format(time.RFC3339), 60), 201)
+		return c.w.asks(p, c.w.newClient(), "/api/bookings", c.w.body(c.b.Start.Format(time.RFC3339), 60), 201)
 	}},
 }
 

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
 	"tulifo/platform/api/apitest"
 	"tulifo/services/booking"
 )
@@ -26,9 +24,7 @@ func TestManyLives(t *testing.T) {
 			w.setHours(map[string]any{"weekly": every, "bufferAfter": 10, "limits": map[string]any{"perDay": 5, "minutesPerWeek": 1500}})
 			clients := []string{w.asClient}
 			for range 4 {
-				id := uuid.New()
-				w.near.know(func(n *neighbours) { n.verified[id] = true })
-				clients = append(clients, w.Token("client", id))
+				clients = append(clients, w.newClient())
 			}
 			type deal struct {
 				booking.Answer

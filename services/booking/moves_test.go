@@ -330,10 +330,8 @@ func TestMovingIntoOneTimeCannotRace(t *testing.T) {
 	w.setHours(map[string]any{"bufferAfter": 0})
 	var calls []apitest.Call
 	for i := range 8 {
-		id := uuid.New()
-		w.near.know(func(n *neighbours) { n.verified[id] = true })
 		start := at(t, "2026-03-10T08:00:00Z").Add(time.Duration(i) * time.Hour)
-		as := w.Token("client", id)
+		as := w.newClient()
 		var b booking.Answer
 		w.Call(apitest.Call{As: as, Path: "/api/bookings", Body: w.body(start.Format(time.RFC3339), 60), Status: 201}).Data(&b)
 		calls = append(calls, apitest.Call{As: as, Path: "/api/bookings/" + b.ID.String() + "/reschedule", Body: map[string]any{"startTime": "2026-03-12T10:00:00Z"}})

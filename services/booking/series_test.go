@@ -255,13 +255,9 @@ func TestSeriesRaceSingleBookings(t *testing.T) {
 	w := start(t)
 	const clients = 32
 	as := make([]string, clients)
-	w.near.know(func(n *neighbours) {
-		for i := range as {
-			id := uuid.New()
-			n.verified[id] = true
-			as[i] = w.Token("client", id)
-		}
-	})
+	for i := range as {
+		as[i] = w.newClient()
+	}
 	w.book("2026-03-09T16:00:00+01:00", 60) // local copies are there from now on
 	var wg sync.WaitGroup
 	for i := range clients {

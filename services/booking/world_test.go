@@ -157,6 +157,13 @@ func start(t *testing.T) *world {
 	return w
 }
 
+// newClient is the token of one more client, whose address is verified.
+func (w *world) newClient() string {
+	id := uuid.New()
+	w.near.know(func(n *neighbours) { n.verified[id] = true })
+	return w.Token("client", id)
+}
+
 // setHours sets Monday to Friday 9 to 17, and whatever else.
 func (w *world) setHours(more map[string]any) {
 	w.t.Helper()
