@@ -95,8 +95,8 @@ func (s *Service) Delete(ctx context.Context, from Visitor, by token.Caller, pas
 // untied asks what ties the user, and changes nothing.
 func (s *Service) untied(ctx context.Context, id uuid.UUID) error {
 	var found []tie
-	for name, path := range map[string]string{"booking": "/api/bookings/people/", "payment": "/api/payments/people/"} {
-		t, err := peer.Get[tie](ctx, s.peers.To(name), path+id.String()+"/ties")
+	for _, service := range []string{"booking", "payment"} {
+		t, err := s.tiesAt(ctx, service, id)
 		if err != nil {
 			return err
 		}
@@ -106,6 +106,11 @@ func (s *Service) untied(ctx context.Context, id uuid.UUID) error {
 		return no
 	}
 	return nil
+}
+
+// tiesAt is what booking or payment knows to tie the user.
+func (s *Service) tiesAt(ctx context.Context, service string, id uuid.UUID) (tie, error) {
+	return peer.Get[tie](ctx, s.peers.To(service), "/api/"+service+"s/people/"+id.String()+"/ties")
 }
 
 // leave closes the account: nobody signs in, and all sign-ins end.
@@ -138,7 +143,7 @@ func (s *Service) depart(ctx context.Context, id uuid.UUID) error {
 	no := refusal(found)
 	if no == nil {
 		// Nothing can be booked any more, so no new payment can begin.
-		money, err := peer.Get[tie](ctx, s.peers.To("payment"), "/api/payments/people/"+id.String()+"/ties")
+		money, err := s.tiesAt(ctx, "payment", id)
 		if err != nil {
 			return err
 		}
@@ -164,10 +169,8 @@ func (s *Service) stay(ctx context.Context, id uuid.UUID, no *errs.Error) error 
 		for _, code := range slices.Sorted(maps.Keys(no.Details)) {
 			why = append(why, no.Details[code])
 		}
-		if err := outbox.Add(outbox.WithClock(ctx, s.clock), tx, id, event.UserDeletionRefused{UserID: id, Reason: strings.Join(why, " ")}); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Actor: id.String(), Action: "account.stayed", Subject: id})
+		return tell(outbox.WithClock(ctx, s.clock), tx, event.UserDeletionRefused{UserID: id, Reason: strings.Join(why, " ")},
+			audit.Entry{Actor: id.String(), Action: "account.stayed", Subject: id})
 	})
 }
 
@@ -185,10 +188,8 @@ func (s *Service) erase(ctx context.Context, id uuid.UUID) error {
 		for _, sql := range []string{`DELETE FROM links WHERE user_id = $1`, `DELETE FROM sessions WHERE user_id = $1`, `DELETE FROM departures WHERE user_id = $1`} {
 			tx.Later(sql, id)
 		}
-		if err := outbox.Add(outbox.WithClock(ctx, s.clock), tx, id, event.UserDeleted{UserID: id, Email: email}); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Actor: id.String(), Action: "user.deleted", Subject: id})
+		return tell(outbox.WithClock(ctx, s.clock), tx, event.UserDeleted{UserID: id, Email: email},
+			audit.Entry{Actor: id.String(), Action: "user.deleted", Subject: id})
 	})
 }
 

@@ -16,18 +16,18 @@ func activeAdmins(ctx context.Context, tx postgres.Tx) ([]uuid.UUID, error) {
 
 // beginDeparture closes an active account. Conflict: it is not active any more.
 func beginDeparture(ctx context.Context, tx postgres.Tx, id uuid.UUID, at, retry time.Time) error {
-	tag, err := tx.Exec(ctx, `UPDATE users SET status = 'leaving', updated_at = $2 WHERE id = $1 AND status = 'active'`, id, at)
-	if err == nil && tag.RowsAffected() == 0 {
-		return changed
+	closed, err := changes(ctx, tx, `UPDATE users SET status = 'leaving', updated_at = $2 WHERE id = $1 AND status = 'active'`, id, at)
+	if err != nil || !closed {
+		return orErr(err, changed)
 	}
 	tx.Later(`INSERT INTO departures (user_id, next_try_at) VALUES ($1, $2)`, id, retry)
-	return err
+	return nil
 }
 
+// endDeparture opens an account that is leaving again, and says whether it was.
 func endDeparture(ctx context.Context, tx postgres.Tx, id uuid.UUID, at time.Time) (back bool, err error) {
-	tag, err := tx.Exec(ctx, `UPDATE users SET status = 'active', updated_at = $2 WHERE id = $1 AND status = 'leaving'`, id, at)
 	tx.Later(`DELETE FROM departures WHERE user_id = $1`, id)
-	return tag.RowsAffected() == 1, err
+	return changes(ctx, tx, `UPDATE users SET status = 'active', updated_at = $2 WHERE id = $1 AND status = 'leaving'`, id, at)
 }
 
 // eraseUser takes from an account all that says whose it was, and answers the address that it had. NotFound: it is not leaving.

@@ -10,7 +10,6 @@ import (
 	"tulifo/event"
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
-	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
@@ -71,10 +70,7 @@ func (s *Service) spend(ctx context.Context, tx postgres.Tx, user uuid.UUID, wha
 	if err != nil {
 		return kind, err
 	}
-	if err := outbox.Add(ctx, tx, user, event.UserRecoveryCodeUsed{UserID: user, Left: left}); err != nil {
-		return kind, err
-	}
-	return kind, audit.Add(ctx, tx, audit.Entry{Actor: user.String(), Action: "recovery_code.used", Subject: user})
+	return kind, tell(ctx, tx, event.UserRecoveryCodeUsed{UserID: user, Left: left}, audit.Entry{Actor: user.String(), Action: "recovery_code.used", Subject: user})
 }
 
 // attempted counts an attempt of the caller's to prove who he is, five in fifteen minutes by sign-in as of a known device, and answers his account.
@@ -136,19 +132,15 @@ func (s *Service) withCode(ctx context.Context, from Visitor, by token.Caller, c
 	return err
 }
 
-// factorAdded tells the owner, and everybody, of a factor that is in force from now on.
-func (s *Service) factorAdded(ctx context.Context, tx postgres.Tx, user uuid.UUID, kind, name string) error {
-	if err := outbox.Add(ctx, tx, user, event.UserFactorAdded{UserID: user, Factor: kind, Name: name}); err != nil {
-		return err
-	}
-	return audit.Add(ctx, tx, audit.Entry{Action: kind + ".added", Subject: user, Detail: detail("name", name)})
+// factorAdded tells the owner of a factor that is in force from now on.
+func factorAdded(ctx context.Context, tx postgres.Tx, user uuid.UUID, kind, name string) error {
+	return tell(ctx, tx, event.UserFactorAdded{UserID: user, Factor: kind, Name: name},
+		audit.Entry{Action: kind + ".added", Subject: user, Detail: detail("name", name)})
 }
 
-func (s *Service) factorRemoved(ctx context.Context, tx postgres.Tx, user uuid.UUID, kind, name string) error {
-	if err := outbox.Add(ctx, tx, user, event.UserFactorRemoved{UserID: user, Factor: kind, Name: name}); err != nil {
-		return err
-	}
-	return audit.Add(ctx, tx, audit.Entry{Action: kind + ".removed", Subject: user, Detail: detail("name", name)})
+func factorRemoved(ctx context.Context, tx postgres.Tx, user uuid.UUID, kind, name string) error {
+	return tell(ctx, tx, event.UserFactorRemoved{UserID: user, Factor: kind, Name: name},
+		audit.Entry{Action: kind + ".removed", Subject: user, Detail: detail("name", name)})
 }
 
 // dropFactors deletes, with COMMIT, all second factors of a user who goes.

@@ -31,6 +31,7 @@ var (
 	noAccount     = errs.Coded(errs.Invalid, "role_needed", "There is no account yet. Register as a worker or as a client.").With("role", "is needed to make an account")
 	identityTaken = errs.Coded(errs.Conflict, "identity_taken", "That account there belongs to somebody else here already.")
 	identityOther = errs.Coded(errs.Conflict, "identity_exists", "Another account with that provider is added already. Remove it first.")
+	notIdentified = errs.New(errs.NotFound, "You do not sign in with this provider.")
 	lastWay       = errs.Coded(errs.Conflict, "last_sign_in", "This is the only way in which you can sign in. Set a password first.")
 	unverified    = errs.Coded(errs.Forbidden, "email_unverified", "Verify your e-mail address first.")
 )
@@ -158,12 +159,11 @@ func (s *Service) reclaim(ctx context.Context, tx postgres.Tx, a Account, provid
 	dropWaysIn(tx, a.ID)
 	voidLinks(tx, a.ID, []string{verify, reset, move}, s.now())
 	insertIdentity(tx, provider, who, a.ID, s.now())
-	for _, e := range []outbox.Event{event.UserVerified{UserID: a.ID, Email: a.Email}, event.UserPasswordChanged{UserID: a.ID}} {
-		if err := outbox.Add(ctx, tx, a.ID, e); err != nil {
-			return Account{}, err
-		}
+	if err := outbox.Add(ctx, tx, a.ID, event.UserVerified{UserID: a.ID, Email: a.Email}); err != nil {
+		return Account{}, err
 	}
-	return a, audit.Add(ctx, tx, audit.Entry{Actor: a.ID.String(), Action: "account.reclaimed", Subject: a.ID, Detail: detail("provider", provider)})
+	return a, tell(ctx, tx, event.UserPasswordChanged{UserID: a.ID},
+		audit.Entry{Actor: a.ID.String(), Action: "account.reclaimed", Subject: a.ID, Detail: detail("provider", provider)})
 }
 
 // link adds a way to sign in to the user's account. Forbidden: his own address is not verified. Conflict: another account has that identity, or this
@@ -190,10 +190,8 @@ func (s *Service) link(ctx context.Context, user uuid.UUID, provider string, who
 			return err
 		}
 		insertIdentity(tx, provider, who, user, s.now())
-		if err := outbox.Add(ctx, tx, user, event.UserIdentityAdded{UserID: user, Provider: provider}); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Actor: user.String(), Action: "identity.added", Subject: user, Detail: detail("provider", provider)})
+		return tell(ctx, tx, event.UserIdentityAdded{UserID: user, Provider: provider},
+			audit.Entry{Actor: user.String(), Action: "identity.added", Subject: user, Detail: detail("provider", provider)})
 	})
 	switch {
 	case postgres.Violates(err, "identities_pkey"):
@@ -216,17 +214,14 @@ func (s *Service) RemoveIdentity(ctx context.Context, by token.Caller, provider 
 		if _, err := lockUser(ctx, tx, by.ID); err != nil {
 			return err
 		}
-		left, err := deleteIdentity(ctx, tx, by.ID, provider)
-		if err != nil {
-			return err
+		if gone, err := deleteIdentity(ctx, tx, by.ID, provider); err != nil || !gone {
+			return orErr(err, notIdentified)
 		}
-		if left == 0 {
-			return lastWay
+		if left, err := waysIn(ctx, tx, by.ID); err != nil || left == 0 {
+			return orErr(err, lastWay)
 		}
-		if err := outbox.Add(ctx, tx, by.ID, event.UserIdentityRemoved{UserID: by.ID, Provider: provider}); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Action: "identity.removed", Subject: by.ID, Detail: detail("provider", provider)})
+		return tell(ctx, tx, event.UserIdentityRemoved{UserID: by.ID, Provider: provider},
+			audit.Entry{Action: "identity.removed", Subject: by.ID, Detail: detail("provider", provider)})
 	})
 }
 

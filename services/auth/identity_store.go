@@ -6,14 +6,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"tulifo/platform/errs"
 	"tulifo/platform/postgres"
 )
 
 // useState remembers a state until it is no longer good by itself, and answers whether nobody had used it.
 func useState(ctx context.Context, db postgres.Querier, hash []byte, until time.Time) (first bool, err error) {
-	tag, err := db.Exec(ctx, `INSERT INTO oauth_states (state_hash, until) VALUES ($1, $2) ON CONFLICT DO NOTHING`, hash, until)
-	return tag.RowsAffected() == 1, err
+	return changes(ctx, db, `INSERT INTO oauth_states (state_hash, until) VALUES ($1, $2) ON CONFLICT DO NOTHING`, hash, until)
 }
 
 // useIdentity is the account that signs in with an identity, which is locked until the transaction ends. NotFound: there is no such identity.
@@ -35,9 +33,9 @@ func lockUser(ctx context.Context, tx postgres.Tx, id uuid.UUID) (Account, error
 
 // clearUnverified takes the password of an account whose address was never verified, and has it verified. errRaced: it was meanwhile.
 func clearUnverified(ctx context.Context, tx postgres.Tx, id uuid.UUID, email string, at time.Time) error {
-	tag, err := tx.Exec(ctx, `UPDATE users SET password_hash = '', email_verified = true, updated_at = $3 WHERE id = $1 AND email = $2 AND NOT email_verified`, id, email, at)
-	if err == nil && tag.RowsAffected() == 0 {
-		return errRaced
+	cleared, err := changes(ctx, tx, `UPDATE users SET password_hash = '', email_verified = true, updated_at = $3 WHERE id = $1 AND email = $2 AND NOT email_verified`, id, email, at)
+	if err == nil && !cleared {
+		err = errRaced
 	}
 	return err
 }
@@ -63,14 +61,7 @@ func identities(ctx context.Context, db postgres.Querier, user uuid.UUID) ([]Ide
 	return postgres.All[Identity](ctx, db, `SELECT provider, email, created_at, last_used_at FROM identities WHERE user_id = $1 ORDER BY provider`, user)
 }
 
-// deleteIdentity answers how many ways to sign in are left. NotFound: the user does not sign in with the provider.
-func deleteIdentity(ctx context.Context, tx postgres.Tx, user uuid.UUID, provider string) (left int64, err error) {
-	tag, err := tx.Exec(ctx, `DELETE FROM identities WHERE user_id = $1 AND provider = $2`, user, provider)
-	if err != nil {
-		return 0, err
-	}
-	if tag.RowsAffected() == 0 {
-		return 0, errs.New(errs.NotFound, "You do not sign in with this provider.")
-	}
-	return waysIn(ctx, tx, user)
+// deleteIdentity says whether the user signed in with the provider.
+func deleteIdentity(ctx context.Context, tx postgres.Tx, user uuid.UUID, provider string) (bool, error) {
+	return changes(ctx, tx, `DELETE FROM identities WHERE user_id = $1 AND provider = $2`, user, provider)
 }

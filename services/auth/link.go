@@ -12,7 +12,6 @@ import (
 	"tulifo/event"
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
-	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
@@ -134,10 +133,7 @@ func (s *Service) Ask(ctx context.Context, from Visitor, purpose, email string) 
 func (s *Service) issue(ctx context.Context, tx postgres.Tx, l link) error {
 	insertLink(tx, l)
 	e := event.LinkIssued{LinkID: l.ID, UserID: l.UserID, Purpose: l.Purpose, Email: l.Email, ExpiresAt: l.ExpiresAt}
-	if err := outbox.Add(ctx, tx, l.UserID, e); err != nil {
-		return err
-	}
-	return audit.Add(ctx, tx, audit.Entry{Action: "link.issued", Subject: l.UserID, Detail: detail("purpose", l.Purpose)})
+	return tell(ctx, tx, e, audit.Entry{Action: "link.issued", Subject: l.UserID, Detail: detail("purpose", l.Purpose)})
 }
 
 // ChangeEmail sends a link to the new address; the account moves to it when the link is used. It does not say whether somebody else has
@@ -209,10 +205,7 @@ func (s *Service) verified(ctx context.Context, tx postgres.Tx, l link) error {
 	if err != nil || was {
 		return err
 	}
-	if err := outbox.Add(ctx, tx, l.UserID, event.UserVerified{UserID: l.UserID, Email: l.Email}); err != nil {
-		return err
-	}
-	return audit.Add(ctx, tx, audit.Entry{Actor: l.UserID.String(), Action: "email.verified", Subject: l.UserID})
+	return tell(ctx, tx, event.UserVerified{UserID: l.UserID, Email: l.Email}, audit.Entry{Actor: l.UserID.String(), Action: "email.verified", Subject: l.UserID})
 }
 
 // resetPassword sets the new password. Who could read the mail has the address, so it is verified as well.
@@ -234,8 +227,6 @@ func (s *Service) moveTo(ctx context.Context, tx postgres.Tx, l link) error {
 	}
 	// Links that were sent to the old address must not work for who still reads it.
 	voidLinks(tx, l.UserID, []string{verify, reset, move}, s.now())
-	if err := outbox.Add(ctx, tx, l.UserID, event.UserEmailChanged{UserID: l.UserID, Email: l.Email, Previous: previous}); err != nil {
-		return err
-	}
-	return audit.Add(ctx, tx, audit.Entry{Actor: l.UserID.String(), Action: "email.changed", Subject: l.UserID})
+	return tell(ctx, tx, event.UserEmailChanged{UserID: l.UserID, Email: l.Email, Previous: previous},
+		audit.Entry{Actor: l.UserID.String(), Action: "email.changed", Subject: l.UserID})
 }

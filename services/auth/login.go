@@ -11,7 +11,6 @@ import (
 	"tulifo/event"
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
-	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
@@ -217,8 +216,5 @@ func (s *Service) passwordChanged(ctx context.Context, tx postgres.Tx, user uuid
 		return err
 	}
 	voidLinks(tx, user, []string{reset}, s.now())
-	if err := outbox.Add(ctx, tx, user, event.UserPasswordChanged{UserID: user}); err != nil {
-		return err
-	}
-	return audit.Add(ctx, tx, audit.Entry{Actor: user.String(), Action: action, Subject: user})
+	return tell(ctx, tx, event.UserPasswordChanged{UserID: user}, audit.Entry{Actor: user.String(), Action: action, Subject: user})
 }

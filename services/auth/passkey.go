@@ -203,7 +203,7 @@ func (s *Service) AddPasskey(ctx context.Context, by token.Caller, name string, 
 			return orErr(err, passkeysFull)
 		}
 		insertPasskey(tx, k)
-		return s.factorAdded(ctx, tx, by.ID, factorPasskey, name)
+		return factorAdded(ctx, tx, by.ID, factorPasskey, name)
 	})
 	if postgres.Violates(err, "passkeys_credential") {
 		return Passkey{}, passkeyTaken.Because(err)
@@ -251,7 +251,7 @@ func (s *Service) RemovePasskey(ctx context.Context, by token.Caller, id uuid.UU
 		if left, err := waysIn(ctx, tx, by.ID); err != nil || left == 0 {
 			return orErr(err, lastWay)
 		}
-		return s.factorRemoved(ctx, tx, by.ID, factorPasskey, name)
+		return factorRemoved(ctx, tx, by.ID, factorPasskey, name)
 	})
 }
 

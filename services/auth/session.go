@@ -202,10 +202,8 @@ func (s *Service) again(ctx context.Context, turn rotation) (holder, error) {
 		if err := s.revoke(ctx, tx, now.UserID, &turn.Session); err != nil {
 			return err
 		}
-		if err := outbox.Add(ctx, tx, now.UserID, event.SessionStolen{SessionID: turn.Session, UserID: now.UserID}); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Action: "session.stolen", Subject: now.UserID, Detail: map[string]string{"session": turn.Session.String(), "ip": turn.IP}})
+		return tell(ctx, tx, event.SessionStolen{SessionID: turn.Session, UserID: now.UserID},
+			audit.Entry{Action: "session.stolen", Subject: now.UserID, Detail: map[string]string{"session": turn.Session.String(), "ip": turn.IP}})
 	})
 	if err != nil && errs.KindOf(err) != errs.NotFound {
 		return holder{}, err

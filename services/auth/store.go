@@ -165,3 +165,9 @@ func contradictions(ctx context.Context, db postgres.Querier, since time.Time) (
 func hasUsers(ctx context.Context, q postgres.Querier) (bool, error) {
 	return postgres.One[bool](ctx, q, `SELECT EXISTS (SELECT FROM users)`)
 }
+
+// changes runs a statement that moves one row or none, and says which.
+func changes(ctx context.Context, db postgres.Querier, sql string, args ...any) (bool, error) {
+	tag, err := db.Exec(ctx, sql, args...)
+	return err == nil && tag.RowsAffected() > 0, err
+}

@@ -22,7 +22,6 @@ import (
 	"tulifo/event"
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
-	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
@@ -124,7 +123,7 @@ func (s *Service) ConfirmTOTP(ctx context.Context, from Visitor, by token.Caller
 			return orErr(err, changed)
 		}
 		replaceRecoveryCodes(tx, by.ID, hashes)
-		return s.factorAdded(ctx, tx, by.ID, factorTOTP, "")
+		return factorAdded(ctx, tx, by.ID, factorTOTP, "")
 	})
 }
 
@@ -135,7 +134,7 @@ func (s *Service) RemoveTOTP(ctx context.Context, from Visitor, by token.Caller,
 		if removed, err := deleteTOTP(ctx, tx, by.ID); err != nil || !removed {
 			return orErr(err, noTOTP)
 		}
-		return s.factorRemoved(ctx, tx, by.ID, factorTOTP, "")
+		return factorRemoved(ctx, tx, by.ID, factorTOTP, "")
 	})
 }
 
@@ -147,10 +146,7 @@ func (s *Service) RenewRecoveryCodes(ctx context.Context, by token.Caller) (Reco
 			return orErr(err, noTOTP)
 		}
 		replaceRecoveryCodes(tx, by.ID, hashes)
-		if err := outbox.Add(ctx, tx, by.ID, event.UserRecoveryCodesRenewed{UserID: by.ID}); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Action: "recovery_codes.renewed", Subject: by.ID})
+		return tell(ctx, tx, event.UserRecoveryCodesRenewed{UserID: by.ID}, audit.Entry{Action: "recovery_codes.renewed", Subject: by.ID})
 	})
 }
 

@@ -63,9 +63,3 @@ func totpState(ctx context.Context, db postgres.Querier, user uuid.UUID) (TOTPSt
 		SELECT t.confirmed_at IS NOT NULL AS active, t.confirmed_at AS since, (SELECT count(*) FROM recovery_codes WHERE user_id = $1) AS recovery_codes
 		FROM (SELECT $1::uuid AS user_id) u LEFT JOIN totps t ON t.user_id = u.user_id`, user)
 }
-
-// changes runs a statement that moves one row or none, and says which.
-func changes(ctx context.Context, db postgres.Querier, sql string, args ...any) (bool, error) {
-	tag, err := db.Exec(ctx, sql, args...)
-	return err == nil && tag.RowsAffected() > 0, err
-}

@@ -140,10 +140,7 @@ func (s *Service) create(ctx context.Context, tx postgres.Tx, by string, u newUs
 		insertLink(tx, u.link)
 	}
 	e := event.UserCreated{UserID: u.ID, Email: u.Email, Name: u.Name, Role: u.Role, Verified: u.EmailVerified, LinkID: u.link.ID}
-	if err := outbox.Add(outbox.WithClock(ctx, s.clock), tx, u.ID, e); err != nil {
-		return err
-	}
-	return audit.Add(ctx, tx, audit.Entry{Actor: by, Action: "user.created", Subject: u.ID, Detail: map[string]string{"role": u.Role}})
+	return tell(outbox.WithClock(ctx, s.clock), tx, e, audit.Entry{Actor: by, Action: "user.created", Subject: u.ID, Detail: map[string]string{"role": u.Role}})
 }
 
 const operator = "operator" // who acts from the command line
@@ -257,10 +254,7 @@ func (s *Service) turn(ctx context.Context, by string, id uuid.UUID, status, rea
 				return err
 			}
 		}
-		if err := outbox.Add(ctx, tx, id, e); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Actor: by, Action: e.Type(), Subject: id, Detail: detail("reason", reason)})
+		return tell(ctx, tx, e, audit.Entry{Actor: by, Action: e.Type(), Subject: id, Detail: detail("reason", reason)})
 	})
 	return a, err
 }
@@ -280,10 +274,8 @@ func (s *Service) ChangeRole(ctx context.Context, id uuid.UUID, role string) err
 		if err := s.revoke(ctx, tx, id, nil); err != nil {
 			return err
 		}
-		if err := outbox.Add(ctx, tx, id, event.UserRoleChanged{UserID: id, Role: role}); err != nil {
-			return err
-		}
-		return audit.Add(ctx, tx, audit.Entry{Actor: operator, Action: "user.role_changed", Subject: id, Detail: map[string]string{"from": was, "to": role}})
+		return tell(ctx, tx, event.UserRoleChanged{UserID: id, Role: role},
+			audit.Entry{Actor: operator, Action: "user.role_changed", Subject: id, Detail: map[string]string{"from": was, "to": role}})
 	})
 }
 
@@ -300,6 +292,14 @@ func orErr(err, otherwise error) error {
 		return err
 	}
 	return otherwise
+}
+
+// tell tells of what was done to the user who is row's subject, and leaves the row.
+func tell(ctx context.Context, tx postgres.Tx, e outbox.Event, row audit.Entry) error {
+	if err := outbox.Add(ctx, tx, row.Subject, e); err != nil {
+		return err
+	}
+	return audit.Add(ctx, tx, row)
 }
 
 // detail is an audit row's detail of one thing, none when it is empty.
