@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -26,16 +27,9 @@ func TestHostileFields(t *testing.T) {
 		}
 		token := r.anybody(t, n, role)
 		for _, media := range r.op.RequestBody.Content {
-			s := media.Schema
-			if s.Ref != "" {
-				s = r.schemas.SchemaFromRef(s.Ref)
-			}
-			for name, field := range s.Properties {
+			for name, field := range r.schema(media.Schema).Properties {
 				for _, value := range hostile(field.Type, field.MaxLength) {
-					body := map[string]any{}
-					for k, v := range good {
-						body[k] = v
-					}
+					body := maps.Clone(good)
 					body[name] = value
 					raw, err := json.Marshal(body)
 					if err != nil {

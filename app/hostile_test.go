@@ -48,7 +48,7 @@ func TestHostileInput(t *testing.T) {
 func (r route) survives(t *testing.T, token, address string, body []byte) {
 	t.Helper()
 	w := r.call(token, address, body)
-	if w.Code < 400 || w.Code >= 300 && w.Code < 400 {
+	if w.Code < 400 {
 		return
 	}
 	var p struct {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -10,12 +11,8 @@ import (
 
 // secured is somebody new in the role with an authenticator app: in force, and the thing's body has a code, or waiting for its first code.
 func secured(w *world, r route, _, role string) (thing, bool) {
-	if role != "client" && role != "worker" {
-		if role == "" {
-			role = "client"
-		} else {
-			return thing{}, false // the same code serves all; staff is made by an operator
-		}
+	if role = cmp.Or(role, "client"); role != "client" && role != "worker" {
+		return thing{}, false // the same code serves all; staff is made by an operator
 	}
 	p, err := w.register(w.t.Context(), "Tess", role)
 	w.must(err)

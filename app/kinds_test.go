@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/base64"
@@ -32,7 +33,7 @@ var kinds = []kind{
 		return thing{body: map[string]any{"bookingId": d.booking}, sides: map[string]person{"client": w.of[d.booking]}}, true
 	}},
 	{"/api/payments/{id}", paymentStates, func(w *world, r route, state, _ string) (thing, bool) {
-		d := w.paymentIn(or(state, "completed"))
+		d := w.paymentIn(cmp.Or(state, "completed"))
 		return thing{params: map[string]string{"id": d.payment.String()}, sides: w.sides(d)}, true
 	}},
 	{"/api/payments/receipts/{id}", nil, func(w *world, r route, _, _ string) (thing, bool) {
@@ -52,7 +53,7 @@ var kinds = []kind{
 		return thing{body: map[string]any{"paymentId": d.payment}, sides: w.sides(d)}, true
 	}},
 	{"/api/v1/escrow/{id}", escrowStates, func(w *world, r route, state, _ string) (thing, bool) {
-		d := w.escrowIn(or(state, "active"))
+		d := w.escrowIn(cmp.Or(state, "active"))
 		return thing{params: map[string]string{"id": d.escrow.String()}, sides: w.sides(d)}, true
 	}},
 	{"POST /api/v1/reviews", bookingStates, func(w *world, r route, state, _ string) (thing, bool) {
@@ -91,20 +92,14 @@ var kinds = []kind{
 		return thing{params: map[string]string{"id": w.worker.id.String(), "slotId": block.ID.String()}, sides: map[string]person{"worker": w.worker}}, true
 	}},
 	{"/api/auth/sessions/{id}", nil, func(w *world, r route, _, role string) (thing, bool) {
-		me, ok := w.mine[role]
-		if !ok {
-			role, me = "worker", w.worker
-		}
+		role, me := w.me(role)
 		w.post(person{}, "/api/auth/login", map[string]any{"email": me.email, "password": tourPassword}, http.StatusOK, nil)
 		id, err := postgres.One[uuid.UUID](w.t.Context(), w.db("auth"), `SELECT max(id::text)::uuid FROM sessions WHERE user_id = $1`, me.id)
 		w.must(err)
 		return thing{params: map[string]string{"id": id.String()}, sides: map[string]person{role: me}}, true
 	}},
 	{"/api/auth/passkeys/{id}", nil, func(w *world, r route, _, role string) (thing, bool) {
-		me, ok := w.mine[role]
-		if !ok {
-			role, me = "worker", w.worker
-		}
+		role, me := w.me(role)
 		id := uuid.New()
 		_, err := w.db("auth").Exec(w.t.Context(), `
 			INSERT INTO passkeys (id, user_id, name, credential_id, public_key, sign_count, backup_eligible, transports, created_at)
@@ -117,7 +112,7 @@ var kinds = []kind{
 		if role == "admin" || role == "support" {
 			return thing{sides: map[string]person{role: w.staff(role, uuid.NewString()[:8])}}, true
 		}
-		role = or(role, "client")
+		role = cmp.Or(role, "client")
 		if role != "client" && role != "worker" {
 			return thing{}, false
 		}
@@ -126,7 +121,7 @@ var kinds = []kind{
 		return thing{sides: map[string]person{role: p}}, true
 	}},
 	{"DELETE /api/auth/totp", nil, secured}, {"POST /api/auth/totp/", nil, secured},
-	{"/api/auth/oauth/{provider}", nil, elsewhere}, {"/api/auth/identities/{provider}", nil, elsewhere}, {"/api/auth/passkeys/{id}", nil, elsewhere},
+	{"/api/auth/oauth/{provider}", nil, elsewhere}, {"/api/auth/identities/{provider}", nil, elsewhere},
 	{"POST /api/bookings/series", nil, func(w *world, r route, _, _ string) (thing, bool) {
 		at := w.weekly()
 		return thing{body: map[string]any{"workerId": w.worker.id, "title": "Calm the cluster", "startTime": at, "endTime": at.Add(15 * time.Minute), "weeks": 2, "mode": "all"}}, true
@@ -164,10 +159,7 @@ var kinds = []kind{
 		return thing{body: map[string]any{"password": tourPassword, "newEmail": uuid.NewString()[:8] + "@matrix.example"}}, true
 	}},
 	{"DELETE /api/notifications/subscriptions", nil, func(w *world, r route, _, role string) (thing, bool) {
-		me, ok := w.mine[role]
-		if !ok {
-			me = w.worker
-		}
+		_, me := w.me(role)
 		key, err := ecdh.P256().GenerateKey(rand.Reader)
 		w.must(err)
 		endpoint := "https://push.example/" + uuid.NewString()
@@ -192,10 +184,7 @@ var kinds = []kind{
 		return thing{params: map[string]string{"id": id.String()}}, true
 	}},
 	{"/api/notifications/{id}", nil, func(w *world, r route, _, role string) (thing, bool) {
-		me, ok := w.mine[role]
-		if !ok {
-			role, me = "worker", w.worker
-		}
+		role, me := w.me(role)
 		var list []struct{ ID uuid.UUID }
 		w.get(me, "/api/notifications", &list)
 		if len(list) == 0 {
@@ -206,11 +195,12 @@ var kinds = []kind{
 	{"/api/notifications/unsubscribe/{token}", nil, nobodys}, {"/api/v1/reviews/", nil, ofWorker}, {"/api/v1/badges/{userId}", nil, ofWorker},
 }
 
-func or(state, normal string) string {
-	if state == "" {
-		return normal
+// me is who of w.mine has the role, and the worker when nobody has.
+func (w *world) me(role string) (string, person) {
+	if p, ok := w.mine[role]; ok {
+		return role, p
 	}
-	return state
+	return "worker", w.worker
 }
 
 // aboutBooking is a booking in the state and, for what needs it, at a time that the operation can be done at, or with the other side's proposal.
@@ -245,17 +235,14 @@ func aboutBooking(w *world, r route, state, role string) (thing, bool) {
 		w.order(by, bookingPath(d.booking)+"/no-show", map[string]any{})
 		th.asker = asker
 	default:
-		d = w.bookingIn(or(state, "confirmed"))
+		d = w.bookingIn(cmp.Or(state, "confirmed"))
 	}
 	th.params, th.sides = map[string]string{"id": d.booking.String(), "document": "ics"}, w.sides(d)
 	return th, true
 }
 
 func own(w *world, r route, _, role string) (thing, bool) {
-	me, ok := w.mine[role]
-	if !ok {
-		role, me = "worker", w.worker
-	}
+	role, me := w.me(role)
 	return thing{params: map[string]string{"id": me.id.String()}, sides: map[string]person{role: me}}, true
 }
 

@@ -142,10 +142,15 @@ func (m *matrix) token(r route, role string, th thing) string {
 	if strings.HasPrefix(role, "service") {
 		return r.anybody(m.t, m.p.machine.node, role)
 	}
+	return m.fresh(m.owner(role, th), role)
+}
+
+// owner is whose the thing is in the role, or anybody in the role when it is nobody's.
+func (m *matrix) owner(role string, th thing) person {
 	if p, ok := th.sides[role]; ok {
-		return m.fresh(p, role)
+		return p
 	}
-	return m.fresh(m.mine[role], role)
+	return m.mine[role]
 }
 
 // renewed is a token of somebody whose last proof of who he is was then.
@@ -164,12 +169,7 @@ func (m *matrix) inside(r route, th thing) (in []string) {
 			in = append(in, role)
 		}
 	}
-	for _, name := range callers {
-		if r.lets("service:" + name) {
-			in = append(in, "service:"+name)
-		}
-	}
-	return in
+	return append(in, servicesOf(r)...)
 }
 
 // refuses tries whom the operation is not for, and states in which it is for nobody.
@@ -189,11 +189,7 @@ func (m *matrix) refuses(r route) {
 		}
 		for _, role := range m.inside(r, th) {
 			if r.stepUp && !strings.HasPrefix(role, "service") {
-				p, ok := th.sides[role]
-				if !ok {
-					p = m.mine[role]
-				}
-				a := m.cell("step-up", r, role+" with a proof of an hour ago", m.renewed(p, role, time.Now().Add(-time.Hour)), th, http.StatusForbidden)
+				a := m.cell("step-up", r, role+" with a proof of an hour ago", m.renewed(m.owner(role, th), role, time.Now().Add(-time.Hour)), th, http.StatusForbidden)
 				if !m.dry && !strings.Contains(a.Body.String(), `"step_up_required"`) {
 					m.t.Errorf("%s after an hour answers %s", r, a.Body)
 				}

@@ -167,15 +167,22 @@ func (m *market) wants(start time.Time, length time.Duration) map[string]any {
 // confirmed is a booking that the worker has confirmed.
 func (m *market) confirmed(start time.Time, length time.Duration) uuid.UUID {
 	m.t.Helper()
+	id, err := m.agree(start, length)
+	m.must(err)
+	return id
+}
+
+// agree is confirmed, for goroutines.
+func (m *market) agree(start time.Time, length time.Duration) (uuid.UUID, error) {
 	var b struct {
 		ID     uuid.UUID
 		Status string
 	}
-	m.post(m.client, "/api/bookings", m.wants(start, length), http.StatusCreated, &b)
-	if b.Status == "pending" {
-		m.post(m.worker, bookingPath(b.ID)+"/confirm", map[string]any{}, http.StatusOK, nil)
+	err := m.call(m.t.Context(), http.MethodPost, "/api/bookings", m.client.token, m.wants(start, length), http.StatusCreated, &b)
+	if err == nil && b.Status == "pending" {
+		err = m.call(m.t.Context(), http.MethodPost, bookingPath(b.ID)+"/confirm", m.worker.token, map[string]any{}, http.StatusOK, nil)
 	}
-	return b.ID
+	return b.ID, err
 }
 
 // asked is a payment that is asked for.
@@ -196,18 +203,42 @@ type sale struct{ booking, payment, escrow uuid.UUID }
 // paid is a booking that is paid with the card, and held.
 func (m *market) paid(start time.Time, length time.Duration, card string) sale {
 	m.t.Helper()
-	id := m.confirmed(start, length)
-	a := m.ask(id)
-	m.must(m.card(m.t.Context(), a.ClientSecret, a.PublishableKey, card, http.StatusOK))
-	return sale{id, a.Payment.ID, m.held(id)}
+	d, err := m.sell(start, length, card)
+	m.must(err)
+	return d
+}
+
+// sell is paid, for goroutines.
+func (m *market) sell(start time.Time, length time.Duration, card string) (d sale, err error) {
+	if d.booking, err = m.agree(start, length); err != nil {
+		return d, err
+	}
+	var a asked
+	if err = m.call(m.t.Context(), http.MethodPost, "/api/payments", m.client.token, map[string]any{"bookingId": d.booking}, http.StatusCreated, &a); err != nil {
+		return d, err
+	}
+	d.payment = a.Payment.ID
+	if err = m.card(m.t.Context(), a.ClientSecret, a.PublishableKey, card, http.StatusOK); err == nil {
+		d.escrow, err = m.holding(d.booking)
+	}
+	return d, err
 }
 
 // held is the escrow account of a booking.
 func (m *market) held(booking uuid.UUID) uuid.UUID {
 	m.t.Helper()
-	got, err := until(m.t.Context(), m.tour, "/api/v1/escrow?bookingId="+booking.String(), m.client.token, func(list []struct{ ID uuid.UUID }) bool { return len(list) == 1 })
+	id, err := m.holding(booking)
 	m.must(err)
-	return got[0].ID
+	return id
+}
+
+// holding is held, for goroutines.
+func (m *market) holding(booking uuid.UUID) (uuid.UUID, error) {
+	got, err := until(m.t.Context(), m.tour, "/api/v1/escrow?bookingId="+booking.String(), m.client.token, func(list []struct{ ID uuid.UUID }) bool { return len(list) == 1 })
+	if err != nil {
+		return uuid.Nil, err
+	}
+	return got[0].ID, nil
 }
 
 // ended waits until all of the money has gone: gross to the worker, the rest to the client, and it has reached him.

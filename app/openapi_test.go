@@ -124,9 +124,7 @@ func (f *fuzz) who(r *rand.Rand, op route) string {
 }
 
 func (f *fuzz) shoot(r *rand.Rand, op route) {
-	req := f.request(r, op)
-	body := req.Header.Get("X-Body")
-	req.Header.Del("X-Body")
+	req, body := f.request(r, op)
 	a := op.do(req, f.who(r, op))
 	why := f.judge.wrong(op, a)
 	f.mu.Lock()
@@ -144,7 +142,8 @@ func (f *fuzz) shoot(r *rand.Rand, op route) {
 	}
 }
 
-func (f *fuzz) request(r *rand.Rand, op route) *http.Request {
+// request is one to the operation, and its body to be told of.
+func (f *fuzz) request(r *rand.Rand, op route) (*http.Request, []byte) {
 	path := op.path
 	for strings.Contains(path, "{") {
 		from, to := strings.Index(path, "{"), strings.Index(path, "}")
@@ -190,8 +189,7 @@ func (f *fuzz) request(r *rand.Rand, op route) *http.Request {
 			req.Header.Set("Content-Type", pick(r, "text/plain", "application/xml", "application/json; charset=utf-16", "x"))
 		}
 	}
-	req.Header.Set("X-Body", string(body))
-	return req
+	return req, body
 }
 
 func (f *fuzz) param(r *rand.Rand, name string) string {

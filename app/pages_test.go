@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 )
@@ -28,7 +29,6 @@ func TestPages(t *testing.T) {
 	w.post(w.of[d.booking], "/api/v1/reviews", map[string]any{"bookingId": d.booking, "rating": 5}, http.StatusCreated, nil)
 	w.post(w.worker, "/api/v1/reviews", map[string]any{"bookingId": d.booking, "rating": 5}, http.StatusCreated, nil)
 	w.p.settle(t)
-	m := &matrix{world: w, made: map[string]thing{}}
 	type list struct {
 		route                route
 		role, token, address string
@@ -46,7 +46,7 @@ func TestPages(t *testing.T) {
 			}
 			token := ""
 			if role != "" {
-				token = m.fresh(w.mine[role], role)
+				token = w.fresh(w.mine[role], role)
 			}
 			address := r.addressOf(map[string]string{"id": "me", "userId": w.worker.id.String()}, uuid.NewString())
 			all, err := w.walk(r, token, address, func() int { return 100 }, nil)
@@ -77,12 +77,7 @@ func TestPages(t *testing.T) {
 
 // paged says whether the operation answers pages.
 func paged(r route) bool {
-	for _, p := range r.op.Parameters {
-		if p.Name == "cursor" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.op.Parameters, func(p *huma.Param) bool { return p.Name == "cursor" })
 }
 
 // walk goes from page to page and answers what names each row.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ func (m *matrix) wrongFor(r route, role, service string) map[string]string {
 		m.must(err)
 		return raw
 	}
-	elsewhere, err := n.keys.ServiceToken(or(service, "payment"), "elsewhere")
+	elsewhere, err := n.keys.ServiceToken(cmp.Or(service, "payment"), "elsewhere")
 	m.must(err)
 	return map[string]string{
 		"nobody": "", "garbage": "a.b.c", "a suspended person": m.suspended.token, "somebody signed out": m.signedOut, "a refresh token": m.refreshToken,

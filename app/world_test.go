@@ -128,7 +128,10 @@ func (w *world) stock(n int) {
 		by := w.as(c)
 		wg.Go(func() {
 			for k := i; k < n && !w.t.Failed(); k += len(w.clients) {
-				d, err := by.sell(matrixNow.Add(time.Duration(k-n)*15*time.Minute), 15*time.Minute)
+				d, err := by.sell(matrixNow.Add(time.Duration(k-n)*15*time.Minute), 15*time.Minute, "pm_card_visa")
+				if err == nil {
+					err = by.until(bookingPath(d.booking), c, `"paid":true`)
+				}
 				if err != nil {
 					w.t.Error(err)
 					return
@@ -151,31 +154,6 @@ func (w *world) as(c person) *market {
 	walk.client = c
 	m.tour = &walk
 	return &m
-}
-
-// sell is paid, for goroutines.
-func (m *market) sell(start time.Time, length time.Duration) (d sale, err error) {
-	ctx := m.t.Context()
-	var b struct{ ID uuid.UUID }
-	if err = m.call(ctx, http.MethodPost, "/api/bookings", m.client.token, m.wants(start, length), http.StatusCreated, &b); err != nil {
-		return d, err
-	}
-	if err = m.call(ctx, http.MethodPost, bookingPath(b.ID)+"/confirm", m.worker.token, map[string]any{}, http.StatusOK, nil); err != nil {
-		return d, err
-	}
-	var a asked
-	if err = m.call(ctx, http.MethodPost, "/api/payments", m.client.token, map[string]any{"bookingId": b.ID}, http.StatusCreated, &a); err != nil {
-		return d, err
-	}
-	if err = m.card(ctx, a.ClientSecret, a.PublishableKey, "pm_card_visa", http.StatusOK); err != nil {
-		return d, err
-	}
-	got, err := until(ctx, m.tour, "/api/v1/escrow?bookingId="+b.ID.String(), m.client.token, func(list []struct{ ID uuid.UUID }) bool { return len(list) == 1 })
-	if err == nil {
-		d = sale{b.ID, a.Payment.ID, got[0].ID}
-		_, err = until(ctx, m.tour, bookingPath(b.ID), m.client.token, func(b struct{ Paid bool }) bool { return b.Paid })
-	}
-	return d, err
 }
 
 // thing is what an operation is about.
@@ -240,7 +218,7 @@ func (w *world) drop(d sale) {
 	w.call(w.t.Context(), http.MethodPost, bookingPath(d.booking)+"/cancel", w.admin.token, map[string]any{}, http.StatusOK, nil)
 }
 
-// moves are the orders that take a sale from where it is to a state.
+// order is a POST that moves something which is there already.
 func (w *world) order(by person, path string, body map[string]any) {
 	w.t.Helper()
 	w.post(by, path, body, http.StatusOK, nil)
