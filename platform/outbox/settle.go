@@ -61,13 +61,9 @@ type state struct {
 // settled looks at the outboxes, then at the bus. An event that moved on between the two looks has told others meanwhile, which the counts
 // of what was ever told show when they are read again.
 func settled(ctx context.Context, b bus.Bus, in []*Inbox) (bool, error) {
-	before := make([]int64, len(in))
-	for n, i := range in {
-		s, err := postgres.One[int64](ctx, i.db, told)
-		if err != nil {
-			return false, fmt.Errorf("look at the outbox of %s: %w", i.service, err)
-		}
-		before[n] = s
+	before, err := Told(ctx, in...)
+	if err != nil {
+		return false, err
 	}
 	for _, i := range in {
 		s, err := i.state(ctx)
@@ -88,13 +84,15 @@ func settled(ctx context.Context, b bus.Bus, in []*Inbox) (bool, error) {
 			return false, err
 		}
 	}
-	for n, i := range in {
+	var after int64
+	for _, i := range in {
 		s, err := i.state(ctx)
-		if err != nil || s.Busy || s.Told != before[n] {
+		if err != nil || s.Busy {
 			return false, err
 		}
+		after += s.Told
 	}
-	return true, nil
+	return after == before, nil
 }
 
 func (in *Inbox) state(ctx context.Context) (state, error) {
