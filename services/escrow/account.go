@@ -70,7 +70,7 @@ type Move struct {
 	Kind      string // release or refund
 	Amount    int64
 	Remaining int64
-	Cause     string // client, auto, cancelled, no_show, resolution or admin
+	Cause     string // client, auto, cancelled, no_show, resolution, admin or chargeback
 	Actor     string
 	At        time.Time
 }
@@ -112,7 +112,7 @@ func (a Account) due() *time.Time {
 }
 
 // part is the amount that was asked for, all that remains when none was. Conflict: nothing remains. Invalid: not above 0, more than
-// remains, or finer than the currency.
+// remains, finer than the currency, or no whole number of its steps, unless it is all that remains.
 func (a Account) part(asked *money.Decimal) (int64, error) {
 	if a.remaining() == 0 {
 		return 0, errs.Coded(errs.Conflict, "settled", "All the money has gone already: it was "+a.Status.words()+".")
