@@ -143,30 +143,31 @@ func List[I, T any](r *Router, path string, h func(context.Context, *I) (Page[T]
 }
 
 func register[I, O any](r *Router, method, path string, h func(context.Context, *I) (O, error), opts []Option) {
+	name := method + " " + path
 	o := &operation{status: http.StatusOK, maxBody: 1 << 20, deadline: 10 * time.Second}
 	for _, opt := range opts {
 		opt(o)
 	}
 	if o.public == (len(o.roles) > 0) {
-		panic(method + " " + path + " must say who may call it: For, Anyone or Public")
+		panic(name + " must say who may call it: For, Anyone or Public")
 	}
 	if o.stepUp && o.public {
-		panic(method + " " + path + " cannot ask strangers for a step-up")
+		panic(name + " cannot ask strangers for a step-up")
 	}
 	if !o.public && o.relation == "" && slices.ContainsFunc(o.roles, person) {
-		panic(method + " " + path + " must say what the caller has to be to the thing: Of")
+		panic(name + " must say what the caller has to be to the thing: Of")
 	}
 	if o.relation == "" {
 		o.relation = NoOne
 	}
 	if !slices.Contains(relations, o.relation) {
-		panic(method + " " + path + " asks for a relation that does not exist: " + string(o.relation))
+		panic(name + " asks for a relation that does not exist: " + string(o.relation))
 	}
 	if o.once && (o.public || o.secret) {
-		panic(method + " " + path + " cannot be Once: strangers would share its answers, and secrets would be stored")
+		panic(name + " cannot be Once: strangers would share its answers, and secrets would be stored")
 	}
 	huma.Register(r.api, r.describe(method, path, reflect.TypeFor[O](), o), func(ctx context.Context, in *I) (*answer, error) {
-		ctx, cancel := context.WithTimeout(crash.Because(ctx, method+" "+path), o.deadline)
+		ctx, cancel := context.WithTimeout(crash.Because(ctx, name), o.deadline)
 		defer cancel()
 		key := IdempotencyKey(ctx)
 		if o.once && key != "" {

@@ -49,7 +49,7 @@ type plan struct {
 	count atomic.Int64
 
 	mu   sync.Mutex
-	seen map[string]int
+	seen map[string]bool
 	log  io.Writer
 }
 
@@ -67,7 +67,7 @@ func Arm(spec string, production bool) error {
 		if err != nil {
 			return fmt.Errorf("TULIFO_CRASH: %w", err)
 		}
-		armed.Store(&plan{log: f, seen: map[string]int{}})
+		armed.Store(&plan{log: f, seen: map[string]bool{}})
 		return nil
 	}
 	p := &plan{name: spec, nth: 1}
@@ -117,8 +117,8 @@ func (p *plan) pass(ctx context.Context, service string, k Kind, when, cause str
 func (p *plan) note(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen[name]++
-	if p.seen[name] == 1 {
+	if !p.seen[name] {
+		p.seen[name] = true
 		_, _ = io.WriteString(p.log, name+"\n")
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"tulifo/platform/crash"
 )
 
-// passes goes by two points three times, as a process of its own when the environment says so.
+// TestMain goes by points instead, as a process of its own, when the environment says so.
 func TestMain(m *testing.M) {
 	if spec := os.Getenv("PASS_POINTS"); spec != "" {
 		if err := crash.Arm(spec, false); err != nil {
@@ -64,6 +64,17 @@ func TestProductionIsNeverArmed(t *testing.T) {
 	}
 	if err := crash.Arm("", true); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAPointThatIsNotArmedBuildsNothing(t *testing.T) {
+	ctx, cause := context.Background(), os.Args[0]
+	if n := testing.AllocsPerRun(100, func() {
+		because := crash.Because(ctx, cause)
+		crash.Before(because, "booking", crash.Commit, "")
+		crash.After(because, "booking", crash.Commit, cause)
+	}); n != 0 {
+		t.Errorf("it allocates %v times", n)
 	}
 }
 
