@@ -2,7 +2,8 @@
 //
 // Every actor reaches the real Postgres through a door of its own, as a process of its own would. The door lets one statement at a time
 // through, also of those that travel in one batch, and the stage decides whose is next. A statement that waits for a lock stands still until
-// another actor has let go of it. Every walks all orders; Sample takes random ones.
+// another actor has let go of it. Every walks all orders; Sample takes random ones. A Contest is a play of
+// contenders for one thing.
 //
 // Always: between two decisions nothing runs but what waits for a lock, so the same decisions give the same run. BEGIN is no step: under READ
 // COMMITTED a transaction sees nothing before its first statement. What an actor does between its statements must be the same in each run, and
