@@ -31,8 +31,24 @@ func TestPage(t *testing.T) {
 	if p := f.Headers.Get("Content-Security-Policy"); !strings.Contains(p, base64.StdEncoding.EncodeToString(h[:])) || !strings.HasPrefix(p, "default-src 'none'") || f.Status != 422 {
 		t.Errorf("the browser would not take the sheet: %s", p)
 	}
+	for name, want := range map[string]string{"Cache-Control": "private, no-store", "Referrer-Policy": "same-origin", "X-Robots-Tag": "noindex"} {
+		if got := f.Headers.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
 	f, err = page.Page{Title: "Done", Home: "https://tulifo.example"}.File(200)
 	if err != nil || strings.Contains(string(f.Body), "<form") || !strings.Contains(string(f.Body), `href="https://tulifo.example"`) {
 		t.Errorf("%v: %s", err, f.Body)
+	}
+}
+
+// A page without a form sends none, and says nothing of where it is.
+func TestKindWithoutForm(t *testing.T) {
+	f, err := page.New(`<title>{{.}}</title><style>{{style}}</style>`, "p{color:red}").File(0, "<b>")
+	if err != nil || string(f.Body) != "<title>&lt;b&gt;</title><style>p{color:red}</style>" || f.Status != 0 {
+		t.Errorf("%s, %v", f.Body, err)
+	}
+	if p := f.Headers.Get("Content-Security-Policy"); !strings.Contains(p, "form-action 'none'") || f.Headers.Get("Referrer-Policy") != "no-referrer" {
+		t.Errorf("%s, %v", p, f.Headers)
 	}
 }

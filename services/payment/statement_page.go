@@ -1,15 +1,10 @@
 package payment
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"fmt"
-	"html/template"
-	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +12,7 @@ import (
 	"tulifo/platform/api"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/page"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
 )
@@ -30,27 +26,7 @@ var statementText string
 //go:embed pages/receipt.html
 var receiptText string
 
-var (
-	statementPage = template.Must(template.New("statement").Parse(statementText))
-	receiptPage   = template.Must(template.New("receipt").Parse(receiptText))
-	pagePolicy    = pageCSP()
-)
-
-// pageCSP lets nothing run and nothing load: only the style that stands in the page.
-func pageCSP() string {
-	sum := sha256.Sum256([]byte(pageStyle))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}
-
-// htmlPage is a page that stands for itself, for reading and for printing.
-func htmlPage(t *template.Template, data any) (api.File, error) {
-	var out bytes.Buffer
-	if err := t.Execute(&out, data); err != nil {
-		return api.File{}, fmt.Errorf("write the page: %w", err)
-	}
-	return api.File{ContentType: "text/html; charset=utf-8", Body: out.Bytes(),
-		Headers: http.Header{"Content-Security-Policy": {pagePolicy}, "Cache-Control": {"private, no-store"}, "Referrer-Policy": {"no-referrer"}}}, nil
-}
+var statementPage, receiptPage = page.New(statementText, pageStyle), page.New(receiptText, pageStyle)
 
 // zoneNamed is the zone of a name; UTC when it is empty. Invalid: there is none.
 func zoneNamed(name string) (*time.Location, error) {
@@ -73,8 +49,10 @@ type pageLine struct{ Date, Description, Reference, Amount, Balance string }
 // html is the statement as a page, a table for each currency, times in loc.
 func (st Statement) html(of uuid.UUID, loc *time.Location, now time.Time) (api.File, error) {
 	parts := map[string]*currencyPart{}
+	var order []*currencyPart
 	for _, b := range st.Closing {
-		parts[b.Currency] = &currencyPart{Currency: b.Currency, Opening: string(money.Of(0, b.Currency).Decimal()), Closing: string(b.Balance)}
+		p := &currencyPart{Currency: b.Currency, Opening: string(money.Of(0, b.Currency).Decimal()), Closing: string(b.Balance)}
+		parts[b.Currency], order = p, append(order, p)
 	}
 	for _, b := range st.Opening {
 		parts[b.Currency].Opening = string(b.Balance)
@@ -83,11 +61,7 @@ func (st Statement) html(of uuid.UUID, loc *time.Location, now time.Time) (api.F
 		p := parts[l.Currency]
 		p.Lines = append(p.Lines, pageLine{l.At.In(loc).Format(onPage), l.Description, cmp.Or(idText(l.BookingID), idText(l.PayoutID)), string(l.Amount), string(l.Balance)})
 	}
-	var order []*currencyPart
-	for _, b := range st.Closing {
-		order = append(order, parts[b.Currency])
-	}
-	return htmlPage(statementPage, map[string]any{"Style": template.CSS(pageStyle), "From": st.From.In(loc).Format(onPage), "To": st.To.In(loc).Format(onPage),
+	return statementPage.File(0, map[string]any{"From": st.From.In(loc).Format(onPage), "To": st.To.In(loc).Format(onPage),
 		"Zone": loc.String(), "Account": of, "Made": now.In(loc).Format(onPage), "Currencies": order})
 }
 
@@ -163,7 +137,7 @@ func (s *Service) Receipt(ctx context.Context, by token.Caller, id uuid.UUID, lo
 		}
 		return money.Of(minor, p.Currency).String()
 	}
-	return htmlPage(receiptPage, map[string]any{"Style": template.CSS(pageStyle), "Title": p.Title, "Paid": p.CompletedAt.In(loc).Format(onPage), "Zone": loc.String(), "Payment": p.ID, "Booking": p.BookingID,
+	return receiptPage.File(0, map[string]any{"Title": p.Title, "Paid": p.CompletedAt.In(loc).Format(onPage), "Zone": loc.String(), "Payment": p.ID, "Booking": p.BookingID,
 		"Amount": p.gross().String(), "Refunded": some(p.RefundDone), "ChargedBack": some(p.ChargedBack), "Left": money.Of(max(0, p.Amount-p.RefundDone-p.ChargedBack), p.Currency).String()})
 }
 

@@ -73,8 +73,8 @@ type key struct {
 	ID        uuid.UUID
 }
 
-// page is the newest payments before a key; zero ids select nothing, so an admin's page names neither.
-func page(ctx context.Context, q postgres.Querier, party string, who uuid.UUID, status Status, before *key, limit int) ([]payment, error) {
+// pageOf is the newest payments before a key; zero ids select nothing, so an admin's page names neither.
+func pageOf(ctx context.Context, q postgres.Querier, party string, who uuid.UUID, status Status, before *key, limit int) ([]payment, error) {
 	where := map[string]string{"client": `client_id = $1`, "worker": `worker_id = $1`, "admin": `$1::uuid IS NOT NULL`}[party] + ` AND ($2 = '' OR status = $2)`
 	if before == nil {
 		return postgres.All[payment](ctx, q, `SELECT `+columns+` FROM payments WHERE `+where+` ORDER BY created_at DESC, id DESC LIMIT $3`, who, status, limit)

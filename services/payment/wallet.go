@@ -96,7 +96,7 @@ func (s *Service) Payments(ctx context.Context, by token.Caller, status Status, 
 			return api.Page[Payment]{}, err
 		}
 	}
-	rows, err := page(ctx, s.db, by.Role, by.ID, status, before, paging.Limit+1)
+	rows, err := pageOf(ctx, s.db, by.Role, by.ID, status, before, paging.Limit+1)
 	if err != nil {
 		return api.Page[Payment]{}, err
 	}
