@@ -19,19 +19,24 @@ func (w *world) verified(email string) session {
 	return s
 }
 
-// add adds the provider's account of subject to that of as.
-func (w *world) add(p *idp, as session, subject string) apitest.Answer {
+// beginToAdd is the browser of somebody who adds a way to sign in.
+func (w *world) beginToAdd(as session) browser {
 	w.t.Helper()
 	var to struct{ URL string }
 	a := w.Call(apitest.Call{What: "begin to add", As: as.AccessToken, Path: "/api/auth/oauth/google/link", Body: map[string]string{"next": "/settings/security"}, Status: 200})
 	a.Data(&to)
-	b := browser{w, cookie(a.Header, "tulifo_oauth").Value, to.URL}
+	return browser{w, cookie(a.Header, "tulifo_oauth").Value, to.URL}
+}
+
+// add adds the provider's account of subject to that of as.
+func (w *world) add(p *idp, as session, subject string) apitest.Answer {
+	w.t.Helper()
+	b := w.beginToAdd(as)
 	return b.back("google", p.visit(b.at, subject), map[string]string{"Authorization": "Bearer " + as.AccessToken})
 }
 
 func TestProviderDoesNotTakeOverAnAccount(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	ada := w.verified("ada@example.com")
 	p.has(account{"g-1", "ADA@example.com", "Ada", true})
 	if a := w.with(p, "g-1", "client"); a.Status != 409 || a.Code() != "identity_not_linked" {
@@ -74,18 +79,14 @@ func TestProviderDoesNotTakeOverAnAccount(t *testing.T) {
 
 // Who registers a stranger's address and waits must be out before the stranger comes.
 func TestPreHijackedAccount(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	eve := w.register("ada@example.com")
 	verify := w.link("verify")
 	w.Call(apitest.Call{What: "a link to an address of hers", As: eve.AccessToken, Path: "/api/auth/email", Body: map[string]string{"newEmail": "eve@example.com", "password": password}, Status: 200})
 	move := w.link("email")
 	p.has(account{"eve", "eve@example.com", "Eve", true})
-	var to struct{ URL string }
-	a := w.Call(apitest.Call{What: "begin to add", As: eve.AccessToken, Path: "/api/auth/oauth/google/link", Body: "{}", Status: 200})
-	a.Data(&to)
-	trojan := browser{w, cookie(a.Header, "tulifo_oauth").Value, to.URL}
-	if a := trojan.back("google", p.visit(to.URL, "eve"), map[string]string{"Authorization": "Bearer " + eve.AccessToken, "Accept": "application/json"}); a.Status != 403 || a.Code() != "email_unverified" {
+	trojan := w.beginToAdd(eve)
+	if a := trojan.back("google", p.visit(trojan.at, "eve"), map[string]string{"Authorization": "Bearer " + eve.AccessToken, "Accept": "application/json"}); a.Status != 403 || a.Code() != "email_unverified" {
 		t.Errorf("a provider added to an unproven address: %v", a)
 	}
 	p.has(account{"ada", "Ada@example.com", "Ada", true})
@@ -117,8 +118,7 @@ func TestPreHijackedAccount(t *testing.T) {
 
 // The attacker signs in while the owner comes: whatever comes first, nothing of hers is left.
 func TestPreHijackerRacesTheOwner(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	w.register("ada@example.com")
 	p.has(account{"ada", "ada@example.com", "Ada", true})
 	b := w.begin("google", "role=client")
@@ -150,8 +150,7 @@ func TestPreHijackerRacesTheOwner(t *testing.T) {
 }
 
 func TestOneIdentityAtOnceMakesOneAccount(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	p.has(account{"g-1", "ada@example.com", "\u202eadA", true})
 	type trip struct {
 		b browser
@@ -177,8 +176,7 @@ func TestOneIdentityAtOnceMakesOneAccount(t *testing.T) {
 }
 
 func TestSuspendedWithProvider(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	p.has(account{"g-1", "ada@example.com", "Ada", true})
 	s := w.session(w.with(p, "g-1", "client"))
 	w.service("suspend", "POST", "/api/auth/users/"+s.User.ID.String()+"/suspend", map[string]string{"reason": "spam"}, 200)
@@ -203,15 +201,11 @@ func TestSuspendedWithProvider(t *testing.T) {
 
 // Somebody who begins to add his provider must not have it end up in the account of who finishes in the same browser.
 func TestAddedToWhoBegan(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	ada, eve := w.verified("ada@example.com"), w.verified("eve@example.com")
 	p.has(account{"eve", "eve2@example.com", "Eve", true})
-	var to struct{ URL string }
-	a := w.Call(apitest.Call{What: "begin", As: eve.AccessToken, Path: "/api/auth/oauth/google/link", Body: "{}", Status: 200})
-	a.Data(&to)
-	b := browser{w, cookie(a.Header, "tulifo_oauth").Value, to.URL}
-	q := p.visit(to.URL, "eve")
+	b := w.beginToAdd(eve)
+	q := p.visit(b.at, "eve")
 	for what, as := range map[string]string{"another": ada.AccessToken, "nobody": ""} {
 		header := map[string]string{"Accept": "application/json"}
 		if as != "" {

@@ -153,12 +153,19 @@ func TestDeviceOfSeveralAccounts(t *testing.T) {
 	}
 }
 
-// What is secret stays out of logs and events. The default logger belongs to the process, so this test runs alone.
-func TestNothingSecretIsTold(t *testing.T) {
+// logged is what the process logs while the test runs.
+func logged(t *testing.T) *bytes.Buffer {
+	t.Helper()
 	var log bytes.Buffer
 	before := slog.Default()
 	slog.SetDefault(obs.NewLogger(&log, slog.LevelDebug, "auth"))
 	t.Cleanup(func() { slog.SetDefault(before) })
+	return &log
+}
+
+// What is secret stays out of logs and events. The default logger belongs to the process, so this test runs alone.
+func TestNothingSecretIsTold(t *testing.T) {
+	log := logged(t)
 	w := startAlone(t)
 	s := w.register("ada@example.com")
 	w.Do(apitest.Call{Path: "/api/auth/register", Body: map[string]string{"email": "ada@example.com", "password": password + "1", "name": "A", "role": "worker"}})

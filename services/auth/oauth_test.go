@@ -56,8 +56,7 @@ func (w *world) with(p *idp, subject, role string) apitest.Answer {
 }
 
 func TestSignInWithGoogle(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	p.has(account{"g-1", "Ada@Example.com", "Ada Lovelace", true})
 	w.Call(apitest.Call{What: "with whom", Path: "/api/auth/oauth", Status: 200, Has: `{"providers":["google","github"]}`})
 	if a := w.with(p, "g-1", ""); a.Status != 422 || a.Code() != "role_needed" {
@@ -104,22 +103,16 @@ func TestSignInWithGoogle(t *testing.T) {
 }
 
 func TestSignInWithGitHub(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, _, h := withProviders(t)
 	come := func(u hubUser, role string) apitest.Answer {
 		t.Helper()
 		h.mu.Lock()
 		h.as, h.users[u.id] = u.id, u
 		h.mu.Unlock()
 		b := w.begin("github", "role="+role)
-		res, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Get(b.at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		to, err := res.Location()
-		if err != nil || !strings.HasPrefix(to.String(), "http://tulifo.test/api/auth/oauth/github/callback?") {
-			t.Fatal(to, err)
+		to := redirected(t, b.at)
+		if !strings.HasPrefix(to.String(), "http://tulifo.test/api/auth/oauth/github/callback?") {
+			t.Fatal(to)
 		}
 		return b.back("github", to.Query(), asJSON)
 	}
@@ -150,8 +143,7 @@ func TestSignInWithGitHub(t *testing.T) {
 }
 
 func TestSignInIsBoundToItsBrowserAndGoodOnce(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	p.has(account{"g-1", "ada@example.com", "Ada", true})
 	b := w.begin("google", "role=client")
 	q := p.visit(b.at, "g-1")
@@ -220,8 +212,7 @@ func mustState(t *testing.T, at string) string {
 
 // A code that was made for another sign-in has another verifier, so that one who slips his own code to somebody gets nowhere.
 func TestCodeOfAnotherSignIn(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	p.has(account{"eve", "eve@example.com", "Eve", true})
 	mine, his := w.begin("google", "role=client"), w.begin("google", "role=client")
 	code := p.visit(his.at, "eve").Get("code")
@@ -231,8 +222,7 @@ func TestCodeOfAnotherSignIn(t *testing.T) {
 }
 
 func TestForgedIDTokens(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	p.has(account{"g-1", "ada@example.com", "Ada", true})
 	claim := func(name string, value any) func() {
 		return func() { p.claims = func(c map[string]any) { c[name] = value } }
@@ -292,8 +282,7 @@ func TestProviderAway(t *testing.T) {
 }
 
 func TestProviderAnswersGarbage(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h), func(c *auth.Config) { c.ProviderTimeout = 3 * time.Second })
+	w, p, h := withProviders(t, func(c *auth.Config) { c.ProviderTimeout = 3 * time.Second })
 	p.has(account{"g-1", "ada@example.com", "Ada", true})
 	says := func(path string, status int, body string) func(http.ResponseWriter, *http.Request) bool {
 		return func(rw http.ResponseWriter, r *http.Request) bool {
@@ -360,15 +349,7 @@ func TestProviderAnswersGarbage(t *testing.T) {
 		"slow":           {hang, "does not answer"},
 	} {
 		b := w.begin("github", "role=client")
-		res, err := (&http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}).Get(b.at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res.Body.Close()
-		to, err := res.Location()
-		if err != nil {
-			t.Fatal(err)
-		}
+		to := redirected(t, b.at)
 		h.mu.Lock()
 		h.spoil = c.spoil
 		h.mu.Unlock()
@@ -386,8 +367,7 @@ func TestProviderAnswersGarbage(t *testing.T) {
 }
 
 func TestOpenRedirects(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	for _, next := range []string{
 		"//evil.example", "https://evil.example", "/\\evil.example", "\\\\evil.example", "/%5c/../\\evil", "javascript:alert(1)", "evil.example", "/a\r\nSet-Cookie: x=y",
 		"/\tx", "\x00/x", "/x y", " /x", "@evil.example", "/\u2028x", "/%zz", "/" + strings.Repeat("x", 512), "http:/x", "?x", ".", "/a\xff",
@@ -411,8 +391,7 @@ func TestOpenRedirects(t *testing.T) {
 
 // Over TLS the cookies are Secure and bound to this very host, and a plain one, which a neighbour can set, does not count.
 func TestSignInOverTLS(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h), func(c *auth.Config) { c.PublicURL = "https://tulifo.test" })
+	w, _, _ := withProviders(t, func(c *auth.Config) { c.PublicURL = "https://tulifo.test" })
 	a := w.Call(apitest.Call{What: "begin", Path: "/api/auth/oauth/github?role=client", Status: 302})
 	c := cookie(a.Header, "__Host-tulifo_oauth")
 	if c == nil || !c.Secure || !c.HttpOnly || c.Path != "/" {

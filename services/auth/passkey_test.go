@@ -2,9 +2,9 @@ package auth_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -222,18 +222,8 @@ func TestOnePasskeyAnswerUsedAtOnce(t *testing.T) {
 	d := w.device()
 	w.withPasskey(w.register("ada@example.com"), d)
 	answer := d.signed(w.options("", loginOptions))
-	var in atomic.Int32
-	together(16, func(int) {
-		switch a := w.passkeyLogin(answer); a.Status {
-		case 200:
-			in.Add(1)
-		case 401:
-		default:
-			t.Errorf("%d %s", a.Status, a.Body)
-		}
-	})
-	if in.Load() != 1 {
-		t.Errorf("one answer let %d in", in.Load())
+	if got := statuses(16, func(int) apitest.Answer { return w.passkeyLogin(answer) }); !maps.Equal(got, map[int]int{200: 1, 401: 15}) {
+		t.Errorf("one answer, sixteen times: %v", got)
 	}
 	w.clean()
 }
@@ -253,14 +243,8 @@ func TestClonedPasskey(t *testing.T) {
 		d.key.Counter = 20
 		answers[i] = d.signed(w.options("", loginOptions))
 	}
-	var in atomic.Int32
-	together(len(answers), func(i int) {
-		if w.passkeyLogin(answers[i]).Status == 200 {
-			in.Add(1)
-		}
-	})
-	if in.Load() != 1 {
-		t.Errorf("twelve devices with one counter: %d let in", in.Load())
+	if got := statuses(len(answers), func(i int) apitest.Answer { return w.passkeyLogin(answers[i]) }); !maps.Equal(got, map[int]int{200: 1, 401: 11}) {
+		t.Errorf("twelve devices with one counter: %v", got)
 	}
 	if err := audit.Flush(t.Context(), w.db); err != nil {
 		t.Fatal(err)
@@ -311,20 +295,15 @@ func TestLastPasskeyStays(t *testing.T) {
 	if _, err := w.db.Exec(t.Context(), `UPDATE users SET password_hash = ''`); err != nil {
 		t.Fatal(err)
 	}
-	var gone, kept atomic.Int32
-	together(2, func(i int) {
-		switch a := w.Do(apitest.Call{As: s.AccessToken, Method: http.MethodDelete, Path: "/api/auth/passkeys/" + keys[i].ID.String()}); a.Status {
-		case 200:
-			gone.Add(1)
-		case 409:
+	got := statuses(2, func(i int) apitest.Answer {
+		a := w.Do(apitest.Call{As: s.AccessToken, Method: http.MethodDelete, Path: "/api/auth/passkeys/" + keys[i].ID.String()})
+		if a.Status == 409 {
 			w.is("the last one", a, 409, "last_sign_in")
-			kept.Add(1)
-		default:
-			t.Errorf("%d %s", a.Status, a.Body)
 		}
+		return a
 	})
-	if gone.Load() != 1 || kept.Load() != 1 {
-		t.Errorf("%d removed, %d kept", gone.Load(), kept.Load())
+	if !maps.Equal(got, map[int]int{200: 1, 409: 1}) {
+		t.Errorf("removing both at once: %v", got)
 	}
 	w.is("an empty password", w.login("ada@example.com", "", ""), 401, "")
 	w.is("an empty password at step-up", w.stepUp(s.AccessToken, map[string]string{"password": " "}), 403, "second_factor_required")
@@ -344,18 +323,9 @@ func TestTooManyPasskeysAtOnce(t *testing.T) {
 	for i := range answers {
 		answers[i] = w.device().made(w.options(s.AccessToken, newOptions))
 	}
-	var added atomic.Int32
-	together(len(answers), func(i int) {
-		switch a := w.addPasskey(s.AccessToken, "Phone", answers[i]); a.Status {
-		case 201:
-			added.Add(1)
-		case 409:
-		default:
-			t.Errorf("%d %s", a.Status, a.Body)
-		}
-	})
-	if n := w.count(`SELECT count(*) FROM passkeys`); n != 20 || added.Load() != 2 {
-		t.Errorf("%d passkeys, %d of them added", n, added.Load())
+	got := statuses(len(answers), func(i int) apitest.Answer { return w.addPasskey(s.AccessToken, "Phone", answers[i]) })
+	if n := w.count(`SELECT count(*) FROM passkeys`); n != 20 || !maps.Equal(got, map[int]int{201: 2, 409: 4}) {
+		t.Errorf("%d passkeys, after %v", n, got)
 	}
 	w.Call(apitest.Call{What: "one more", As: s.AccessToken, Method: "POST", Path: newOptions, Status: 409, Has: "passkeys_full"})
 }

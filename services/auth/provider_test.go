@@ -178,21 +178,28 @@ func (p *idp) with(change func(), fn func()) {
 
 func (p *idp) has(a account) { p.mu.Lock(); p.accounts[a.subject] = a; p.mu.Unlock() }
 
+// redirected is where a provider sends a browser on.
+func redirected(t *testing.T, to string) *url.URL {
+	t.Helper()
+	browser := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := browser.Get(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	next, err := res.Location()
+	if err != nil {
+		t.Fatalf("the provider answered %d: %s", res.StatusCode, body)
+	}
+	return next
+}
+
 // visit goes where the browser is sent, signs in as subject, and answers the query that the browser comes back with.
 func (p *idp) visit(to, subject string) url.Values {
 	p.t.Helper()
-	browser := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for range 5 {
-		res, err := browser.Get(to)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		body, _ := io.ReadAll(res.Body)
-		res.Body.Close()
-		next, err := res.Location()
-		if err != nil {
-			p.t.Fatalf("the provider answered %d: %s", res.StatusCode, body)
-		}
+		next := redirected(p.t, to)
 		if strings.HasSuffix(next.Path, "/callback") && !strings.HasPrefix(next.String(), p.url) {
 			return next.Query()
 		}
@@ -445,12 +452,15 @@ func (h *hub) api(of func(hubUser) any) http.HandlerFunc {
 	}
 }
 
-// at configures the service for the two providers.
-func at(p *idp, h *hub) func(*auth.Config) {
-	return func(c *auth.Config) {
+// withProviders is a world in which people can sign in with both providers.
+func withProviders(t *testing.T, change ...func(*auth.Config)) (*world, *idp, *hub) {
+	t.Helper()
+	p, h := startProvider(t), startHub(t)
+	both := func(c *auth.Config) {
 		c.GoogleID, c.GoogleSecret, c.GoogleIssuer = clientID, clientSecret, p.url
 		c.GithubID, c.GithubSecret, c.GithubURL, c.GithubAPIURL = clientID, clientSecret, h.url, h.url
 	}
+	return start(t, append([]func(*auth.Config){both}, change...)...), p, h
 }
 
 // foreignKey is somebody else's; confusedKey takes the provider's public key, which everybody knows, for a shared secret.

@@ -156,8 +156,7 @@ func TestStepUpByCookie(t *testing.T) {
 
 // A provider vouches for one factor; where there is a second one, that is no proof for what asks for a fresh one.
 func TestProviderIsNoProofWithASecondFactor(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h))
+	w, p, _ := withProviders(t)
 	ada := w.verified("ada@example.com")
 	p.has(account{"g-1", "ada@example.com", "Ada", true})
 	if a := w.add(p, ada, "g-1"); a.Status != 302 {
@@ -178,8 +177,7 @@ func TestProviderIsNoProofWithASecondFactor(t *testing.T) {
 
 // Who has somebody's account at a provider signs in as often as he likes; each sign-in must not bring its own five guesses at the second factor.
 func TestGuessesFromManySignIns(t *testing.T) {
-	p, h := startProvider(t), startHub(t)
-	w := start(t, at(p, h), func(c *auth.Config) { c.IPFailures = 100 })
+	w, p, _ := withProviders(t, func(c *auth.Config) { c.IPFailures = 100 })
 	ada := w.verified("ada@example.com")
 	p.has(account{"g-1", "ada@example.com", "Ada", true})
 	if a := w.add(p, ada, "g-1"); a.Status != 302 {

@@ -5,7 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"image/png"
-	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,7 +17,6 @@ import (
 	"github.com/pquerna/otp/totp"
 
 	"tulifo/platform/api/apitest"
-	"tulifo/platform/obs"
 	"tulifo/platform/postgres"
 	"tulifo/platform/postgres/pgtest"
 	"tulifo/platform/token"
@@ -177,32 +176,19 @@ func TestParallelWrongCodes(t *testing.T) {
 	s := w.register("ada@example.com")
 	phone := w.withApp(s)
 	wrong := phone.wrong()
-	tried := func(fn func() apitest.Answer) (evaluated int32) {
-		var n atomic.Int32
-		together(20, func(int) {
-			switch a := fn(); a.Status {
-			case 401, 403:
-				n.Add(1)
-			case 429:
-			default:
-				t.Errorf("guess: %d %s", a.Status, a.Body)
-			}
-		})
-		return n.Load()
-	}
-	if n := tried(func() apitest.Answer { return w.loginWith("ada@example.com", password, wrong) }); n != 10 {
-		t.Errorf("%d codes evaluated at sign-in, want 10", n)
+	if got := statuses(20, func(int) apitest.Answer { return w.loginWith("ada@example.com", password, wrong) }); !maps.Equal(got, map[int]int{401: 10, 429: 10}) {
+		t.Errorf("at sign-in: %v, want 10 codes evaluated", got)
 	}
 	w.is("the right code of a locked device", w.loginWith("ada@example.com", password, phone.code(0)), 429, "")
 	w.is("the password alone of a locked device", w.login("ada@example.com", password, ""), 429, "")
 	w.pass(15 * time.Minute)
-	if n := tried(func() apitest.Answer { return w.stepUp(s.AccessToken, map[string]string{"totp": wrong}) }); n != 5 {
-		t.Errorf("%d codes evaluated at step-up, want 5", n)
+	if got := statuses(20, func(int) apitest.Answer { return w.stepUp(s.AccessToken, map[string]string{"totp": wrong}) }); !maps.Equal(got, map[int]int{403: 5, 429: 15}) {
+		t.Errorf("at step-up: %v, want 5 codes evaluated", got)
 	}
-	if n := tried(func() apitest.Answer {
+	if got := statuses(20, func(int) apitest.Answer {
 		return w.Do(apitest.Call{As: s.AccessToken, Method: "DELETE", Path: "/api/auth/totp", Body: map[string]string{"code": wrong}})
-	}); n != 0 {
-		t.Errorf("%d codes more evaluated at removal", n)
+	}); !maps.Equal(got, map[int]int{429: 20}) {
+		t.Errorf("at removal: %v, want no code more evaluated", got)
 	}
 	w.is("step-up with the right code, locked", w.stepUp(s.AccessToken, map[string]string{"totp": phone.code(0)}), 429, "")
 	w.is("somebody's own device is not locked by a stolen sign-in", w.loginWith("ada@example.com", password, phone.code(0)), 200, "")
@@ -214,18 +200,9 @@ func TestOneCodeUsedAtOnce(t *testing.T) {
 	w := start(t, func(c *auth.Config) { c.OthersFailures, c.IPFailures = 100, 100 })
 	phone := w.withApp(w.register("ada@example.com"))
 	for what, code := range map[string]string{"code": phone.code(0), "recovery code": phone.recovery[0]} {
-		var in atomic.Int32
-		together(16, func(int) {
-			switch a := w.loginWith("ada@example.com", password, code); a.Status {
-			case 200:
-				in.Add(1)
-			case 401:
-			default:
-				t.Errorf("%s: %d %s", what, a.Status, a.Body)
-			}
-		})
-		if in.Load() != 1 {
-			t.Errorf("one %s let %d in", what, in.Load())
+		got := statuses(16, func(int) apitest.Answer { return w.loginWith("ada@example.com", password, code) })
+		if !maps.Equal(got, map[int]int{200: 1, 401: 15}) {
+			t.Errorf("one %s: %v", what, got)
 		}
 	}
 	if n := w.count(`SELECT count(*) FROM recovery_codes`); n != 9 {
@@ -242,23 +219,18 @@ func TestConfirmedOnceAtOnce(t *testing.T) {
 	w.Call(apitest.Call{As: s.AccessToken, Method: "POST", Path: "/api/auth/totp", Status: 200}).Data(&setup)
 	phone := &app{w: w, secret: setup.Secret}
 	code := phone.code(0)
-	var confirmed atomic.Int32
 	var kept atomic.Value
-	together(5, func(int) {
+	got := statuses(5, func(int) apitest.Answer {
 		a := w.Do(apitest.Call{As: s.AccessToken, Path: "/api/auth/totp/confirm", Body: map[string]string{"code": code}})
-		switch a.Status {
-		case 200:
+		if a.Status == 200 {
 			var shown auth.RecoveryCodes
 			a.Data(&shown)
 			kept.Store(shown.Codes[0])
-			confirmed.Add(1)
-		case 409:
-		default:
-			t.Errorf("confirm: %d %s", a.Status, a.Body)
 		}
+		return a
 	})
-	if confirmed.Load() != 1 || w.count(`SELECT count(*) FROM recovery_codes`) != 10 || len(w.events("user.factor_added")) != 1 {
-		t.Errorf("confirmed %d times", confirmed.Load())
+	if !maps.Equal(got, map[int]int{200: 1, 409: 4}) || w.count(`SELECT count(*) FROM recovery_codes`) != 10 || len(w.events("user.factor_added")) != 1 {
+		t.Fatalf("confirmed: %v", got)
 	}
 	w.is("the codes that were shown are those that count", w.loginWith("ada@example.com", password, kept.Load().(string)), 200, "")
 	w.clean()
@@ -308,10 +280,7 @@ func TestLoginTripsWithTOTP(t *testing.T) {
 
 // What proves somebody stays out of logs, events, audit rows and stored answers. The default logger belongs to the process, so this test runs alone.
 func TestNoFactorIsTold(t *testing.T) {
-	var log bytes.Buffer
-	before := slog.Default()
-	slog.SetDefault(obs.NewLogger(&log, slog.LevelDebug, "auth"))
-	t.Cleanup(func() { slog.SetDefault(before) })
+	log := logged(t)
 	w := startAlone(t)
 	s := w.register("ada@example.com")
 	phone, d := w.withApp(s), w.device()
