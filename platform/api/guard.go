@@ -40,6 +40,15 @@ func bearerToken(req *http.Request) (string, bool) {
 	return strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 }
 
+// accessToken is the token that the request carries; bearer says that no cookie brought it, ok that there is one.
+func accessToken(req *http.Request) (raw string, bearer, ok bool) {
+	if raw, ok = bearerToken(req); ok {
+		return raw, true, true
+	}
+	raw, ok = accessCookie(req)
+	return raw, false, ok
+}
+
 func accessCookie(req *http.Request) (string, bool) {
 	for _, name := range []string{hostPrefix + AccessCookie, AccessCookie} {
 		if c, err := req.Cookie(name); err == nil {
@@ -91,11 +100,8 @@ func unsafe(method string) bool {
 
 // SignIn is the session of the person's access token that the request carries, as bearer or as cookie; false when it carries none that is good.
 func SignIn(req *http.Request, keys *token.Keys) (uuid.UUID, bool) {
-	raw, ok := bearerToken(req)
+	raw, _, ok := accessToken(req)
 	if !ok {
-		raw, ok = accessCookie(req)
-	}
-	if !ok || token.ClaimsService(raw) {
 		return uuid.Nil, false
 	}
 	caller, err := keys.Verify(raw)
@@ -104,12 +110,9 @@ func SignIn(req *http.Request, keys *token.Keys) (uuid.UUID, bool) {
 
 // authenticate says who the token of the request belongs to; no token is the anonymous caller.
 func (r *Router) authenticate(req *http.Request) (token.Caller, error) {
-	raw, bearer := bearerToken(req)
-	if !bearer {
-		var ok bool
-		if raw, ok = accessCookie(req); !ok {
-			return token.Caller{}, nil
-		}
+	raw, bearer, ok := accessToken(req)
+	if !ok {
+		return token.Caller{}, nil
 	}
 	if bearer && token.ClaimsService(raw) {
 		return r.o.Keys.VerifyService(raw, r.o.Service)
