@@ -26,10 +26,10 @@ const (
 	readsAnHour    = 30               // that a worker may ask for
 	claimFor       = 2 * time.Minute  // nobody else reads a claimed calendar
 	claimAtOnce    = 8
-	readsInOne     = 4              // at the same time
-	recomputeAfter = 24 * time.Hour // of business time: the stretch that is worked out moves on with the clock
-	importSlack    = 31             // days that are worked out beyond the worker's horizon
-	firstReading   = 8 * time.Second
+	readsInOne     = 4               // at the same time
+	recomputeAfter = 24 * time.Hour  // of business time: the stretch that is worked out moves on with the clock
+	importSlack    = 31              // days that are worked out beyond the worker's horizon
+	oneReading     = 8 * time.Second // a person may be waiting for it
 )
 
 var errNoExternal = errs.New(errs.NotFound, "There is no such calendar.")
@@ -83,9 +83,7 @@ func (s *Service) AddExternal(ctx context.Context, by token.Caller, worker uuid.
 	if err != nil {
 		return External{}, err
 	}
-	bounded, cancel := context.WithTimeout(ctx, firstReading)
-	defer cancel()
-	got, err := s.read(bounded, e, cal)
+	got, err := s.read(ctx, e, cal)
 	if reason, ok := readFault(err); ok {
 		return External{}, errs.Field("url", reason)
 	}
@@ -152,9 +150,7 @@ func (s *Service) RefreshExternal(ctx context.Context, by token.Caller, worker, 
 	if err != nil {
 		return External{}, err
 	}
-	bounded, cancel := context.WithTimeout(ctx, firstReading)
-	defer cancel()
-	if err := s.refresh(bounded, ctx, claimed); err != nil {
+	if err := s.refresh(ctx, claimed); err != nil {
 		return External{}, err
 	}
 	return findExternal(ctx, s.db, worker, id)
@@ -189,7 +185,7 @@ func (s *Service) Retry(ctx context.Context, now time.Time) error {
 			work.Go(func() {
 				free <- struct{}{}
 				defer func() { <-free }()
-				if err := s.refresh(ctx, ctx, e); err != nil {
+				if err := s.refresh(ctx, e); err != nil {
 					mu.Lock()
 					failed = append(failed, err)
 					mu.Unlock()
@@ -203,13 +199,13 @@ func (s *Service) Retry(ctx context.Context, now time.Time) error {
 	}
 }
 
-// refresh reads a claimed calendar within reading's time and stores what came of it; what cannot be read keeps the busy times it has.
-func (s *Service) refresh(reading, ctx context.Context, e External) error {
+// refresh reads a claimed calendar and stores what came of it; what cannot be read keeps the busy times it has.
+func (s *Service) refresh(ctx context.Context, e External) error {
 	cal, err := s.ownRules(ctx, e.WorkerID)
 	if err != nil {
 		return err
 	}
-	got, err := s.read(reading, e, cal)
+	got, err := s.read(ctx, e, cal)
 	claim, now := e.NextTryAt, systemNow()
 	e.TriedAt = now
 	if reason, ok := readFault(err); ok {
@@ -244,6 +240,8 @@ func (s *Service) refresh(reading, ctx context.Context, e External) error {
 
 // read fetches a calendar and works out when it says busy, from a day back to past the worker's horizon.
 func (s *Service) read(ctx context.Context, e External, cal *workerCalendar) (reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, oneReading)
+	defer cancel()
 	now := s.now()
 	r := fetch.Request{URL: e.URL, Accept: "text/calendar", Starts: "BEGIN:VCALENDAR", MaxBytes: maxICSBytes}
 	if age := now.Sub(e.CoversFrom); age >= 0 && age < recomputeAfter {
