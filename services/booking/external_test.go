@@ -246,7 +246,8 @@ func TestCalendarIsReadAgainAndKeptWhenItCannotBe(t *testing.T) {
 	w.Call(apitest.Call{What: "free now", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-03T10:00:00+01:00", 60), Status: 201})
 	w.Call(apitest.Call{What: "busy now", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-04T11:00:00+01:00", 60), Status: 409, Has: `"busy"`})
 	s.set(http.StatusOK, []byte("<html>"))
-	w.readNow()
+	w.exec(`UPDATE external_calendars SET tried_at = '2000-01-01T00:00:00Z'`)
+	w.Call(apitest.Call{What: "refreshed in vain", As: w.asWorker, Method: "POST", Path: w.calendar("/calendars/" + c.ID.String() + "/refresh"), Status: 200, Has: `"status":"failing","error":"The calendar does not lead to what it should."`})
 	w.Call(apitest.Call{What: "busy still", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-04T11:00:00+01:00", 60), Status: 409, Has: `"busy"`})
 }
 
@@ -281,15 +282,19 @@ func TestOwnFeedImportedBackDoesNotBlock(t *testing.T) {
 
 func TestCalendarIsWorkedOutAnewWhenZoneOrHorizonChanges(t *testing.T) {
 	w := start(t)
-	s := otherServer(t, icsFile(vevent("DTSTART:20260303T100000", "DURATION:PT1H")))
+	s := otherServer(t, icsFile(vevent("DTSTART:20260303T100000", "DURATION:PT1H"), vevent("DTSTART:20260615T100000", "DURATION:PT1H")))
 	w.addCalendar(s.URL)
-	w.setHours(map[string]any{"timezone": "America/New_York"})
-	if err := w.service.Retry(t.Context(), time.Now()); err != nil {
-		t.Fatal(err)
+	for _, change := range []map[string]any{{"timezone": "America/New_York"}, {"timezone": "America/New_York", "horizonDays": 200}} {
+		w.setHours(change)
+		if err := w.service.Retry(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.Calls(
 		apitest.Call{What: "10:00 in New York", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-03T10:00:00-05:00", 60), Status: 409},
 		apitest.Call{What: "11:00 in New York", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-03-03T11:00:00-05:00", 60), Status: 201},
+		apitest.Call{What: "10:00 in summer, which was too far ahead", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-06-15T10:00:00-04:00", 60), Status: 409},
+		apitest.Call{What: "11:00 in summer", As: w.asClient, Path: "/api/bookings", Body: w.body("2026-06-15T11:00:00-04:00", 60), Status: 201},
 	)
 }
 
