@@ -12,7 +12,6 @@ import (
 
 	"tulifo/event"
 	"tulifo/platform/api/apitest"
-	"tulifo/platform/money"
 	"tulifo/platform/postgres"
 	"tulifo/platform/postgres/pgtest"
 	"tulifo/services/booking"
@@ -308,10 +307,8 @@ func TestSeriesIsConfirmedAndCancelledAtOnce(t *testing.T) {
 	w.tells(x.Bookings[1], "booking.confirmed", `"n":2,"of":3`)
 	w.Call(apitest.Call{What: "confirm again", As: w.asWorker, Method: "POST", Path: path + "/confirm", Status: 409})
 	// The first is paid and near, so it costs half; the others are far.
-	first := x.Bookings[0]
-	w.near.know(func(n *neighbours) { n.paid[first.ID] = w.clock.Now() })
 	for _, b := range after.Bookings {
-		w.hear(b.ID, event.PaymentCompleted{Payment: event.Payment{PaymentID: uuid.New(), BookingID: b.ID, ClientID: b.ClientID, WorkerID: b.WorkerID, Amount: money.Of(8000, "USD")}, CompletedAt: w.clock.Now()})
+		w.pay(b)
 	}
 	w.clock.Set(at(t, "2026-03-08T12:00:00Z"))
 	w.Call(apitest.Call{What: "cancel", As: w.asClient, Method: "POST", Path: path + "/cancel", Body: map[string]any{"reason": "moved away"}, Status: 200}).Data(&after)

@@ -229,13 +229,19 @@ func (w *world) get(b booking.Answer) booking.Answer {
 	return after
 }
 
-// confirmed is a booking that the worker has confirmed, and that is paid.
+// paid is a booking that the worker has confirmed, and that is paid.
 func (w *world) paid(start string, minutes int) booking.Answer {
 	w.t.Helper()
 	b := w.do(w.asWorker, w.book(start, minutes), "confirm", 200)
+	w.pay(b)
+	return b
+}
+
+// pay has the service hear that the booking is paid; payment says so too when it is asked.
+func (w *world) pay(b booking.Answer) {
+	w.t.Helper()
 	w.near.know(func(n *neighbours) { n.paid[b.ID] = w.clock.Now() })
 	w.hear(b.ID, event.PaymentCompleted{Payment: event.Payment{PaymentID: uuid.New(), BookingID: b.ID, ClientID: b.ClientID, WorkerID: b.WorkerID, Amount: money.Of(0, "USD")}, CompletedAt: w.clock.Now()})
-	return b
 }
 
 // hear has the service consume events of other services over the real bus, and returns when they are handled.
