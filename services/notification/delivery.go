@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"tulifo/event"
 	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
 	"tulifo/platform/mail"
@@ -78,7 +77,7 @@ func (s *Service) send(ctx context.Context, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		o := s.try(ctx, d)
+		o := s.deliver(ctx, d)
 		if err := s.settle(ctx, d, o, from); err != nil || o.again {
 			return err
 		}
@@ -94,15 +93,10 @@ type outcome struct {
 	reason string
 }
 
-// try is deliver, cut off well before the claim ends.
-func (s *Service) try(ctx context.Context, d delivery) outcome {
+// deliver renders and sends one mail. It is cut off well before the claim ends.
+func (s *Service) deliver(ctx context.Context, d delivery) outcome {
 	ctx, cancel := context.WithTimeout(ctx, oneTry)
 	defer cancel()
-	return s.deliver(ctx, d)
-}
-
-// deliver renders and sends one mail.
-func (s *Service) deliver(ctx context.Context, d delivery) outcome {
 	r, ok := s.rules[d.Type]
 	if !ok {
 		return outcome{status: dropped, reason: "no rule for it any more"}
@@ -184,11 +178,8 @@ func (s *Service) settle(ctx context.Context, d delivery, o outcome, began time.
 	case o.until != nil:
 		changes = append(changes, docdb.Unset("nextTryAt"), docdb.Set("dueAt", *o.until))
 	default:
-		changes = append(changes, docdb.Unset("nextTryAt"), docdb.Set("expiresAt", now.Add(doneFor)))
-		if d.Type == (event.UserDeleted{}).Type() {
-			// The goodbye was the last that the address was needed for.
-			changes = append(changes, docdb.Unset("address"), docdb.Set("data", json.RawMessage(`{}`)))
-		}
+		// Nobody reads again where it went and what it was about; a goodbye's address is nobody's to keep.
+		changes = append(changes, docdb.Unset("nextTryAt"), docdb.Set("expiresAt", now.Add(doneFor)), docdb.Unset("address"), docdb.Set("data", json.RawMessage(`{}`)))
 	}
 	_, err := deliveries.Update(ctx, s.docs, d.ID, docdb.And(isQueued, docdb.Eq("attempts", d.Attempts)), changes...)
 	if kind := errs.KindOf(err); kind == errs.Conflict || kind == errs.NotFound {

@@ -96,6 +96,26 @@ func TestALinkGoesToItsOwnAddressAndAnEmailChangeToTheOldOne(t *testing.T) {
 	}
 }
 
+// A mail that is over keeps neither where it went nor what it said, and the goodbye is no exception: it leaves nothing of its reader.
+func TestAMailThatIsOverKeepsNoAddress(t *testing.T) {
+	w := start(t, options{})
+	id, gone := w.someone("Ann", "UTC"), uuid.New()
+	w.tell(id, event.UserEmailChanged{UserID: id, Email: "new@example.com", Previous: address(id)})
+	w.tell(gone, event.UserDeleted{UserID: gone, Email: address(gone)})
+	w.tell(id, event.LinkIssued{LinkID: uuid.New(), UserID: id, Purpose: "reset", Email: address(id), ExpiresAt: monday})
+	const kept = `SELECT count(*) FROM deliveries WHERE doc::text LIKE '%@example.com%'`
+	if n := w.count(kept); n != 3 {
+		t.Fatalf("%d of 3 mails to be sent know their address", n)
+	}
+	w.send(time.Second)
+	if got := w.mails(gone); len(got) != 1 || w.statuses("sent") != 2 || w.statuses("dropped") != 1 {
+		t.Errorf("%d goodbyes, %d sent, %d dropped", len(got), w.statuses("sent"), w.statuses("dropped"))
+	}
+	if n := w.count(kept); n != 0 {
+		t.Errorf("%d mails keep an address", n)
+	}
+}
+
 func TestHostileTextIsTextInBothForms(t *testing.T) {
 	w := start(t, options{})
 	client, worker := w.someone("Ann", "UTC"), w.someone(`"><script>alert(1)</script>`, "Europe/Berlin")
