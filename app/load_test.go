@@ -135,10 +135,8 @@ func (l *load) RoundTrip(req *http.Request) (*http.Response, error) {
 			res.Body = io.NopCloser(bytes.NewReader(answer))
 			return res, nil
 		}
-		select {
-		case <-req.Context().Done():
-			return nil, req.Context().Err()
-		case <-time.After(100 * time.Millisecond):
+		if err := pause(req.Context(), 100*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }

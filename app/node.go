@@ -266,10 +266,8 @@ func awaitDatabase(ctx context.Context, log *slog.Logger, ask func(context.Conte
 			log.Warn("waiting for the database", "for", databaseWait.String(), "error", shortCause(err))
 			told = true
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return err
 		}
 	}
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -180,10 +179,8 @@ func awaitReady(t *testing.T, port int) {
 		if err == nil {
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, 20*time.Millisecond) != nil {
 			t.Fatalf("port %d: %v", port, err)
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
@@ -199,10 +196,8 @@ func awaitPort(t *testing.T, port int) {
 			c.Close()
 			return
 		}
-		select {
-		case <-ctx.Done():
-			t.Fatal(fmt.Errorf("nothing answers on port %d: %w", port, err))
-		case <-time.After(20 * time.Millisecond):
+		if pause(ctx, 20*time.Millisecond) != nil {
+			t.Fatalf("nothing answers on port %d: %v", port, err)
 		}
 	}
 }

@@ -193,13 +193,11 @@ func until[T any](ctx context.Context, t *tour, path, token string, is func(T) b
 		if err == nil && is(got) {
 			return got, nil
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, lookEvery) != nil {
 			if err == nil {
 				err = fmt.Errorf("%s is still %+v", path, got)
 			}
 			return got, err
-		case <-time.After(lookEvery):
 		}
 	}
 }
@@ -246,10 +244,8 @@ func (t *tour) mailedLink(ctx context.Context, to string) (*url.URL, error) {
 				return url.Parse(link)
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, lookEvery) != nil {
 			return nil, errors.Join(fmt.Errorf("no mail with a link reached %s", to), err)
-		case <-time.After(lookEvery):
 		}
 	}
 }
