@@ -126,10 +126,7 @@ func TestCrashOfPostgresAndAStopUnderLoad(t *testing.T) {
 		l.finish()
 		i.intact(t)
 	})
-	i.signal(t, syscall.SIGTERM)
-	if code := i.exit(t, time.Minute); code != 0 {
-		t.Errorf("code %d", code)
-	}
+	i.terminate(t)
 }
 
 // Everything is killed at any moment, three times: what was acknowledged is there, and nothing is there twice.
@@ -177,8 +174,15 @@ func (s *split) at(port int) string {
 func (s *split) kill(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		s.runs[name].signal(t, syscall.SIGKILL)
-		s.runs[name].exit(t, time.Minute)
+		s.runs[name].kill(t)
+	}
+	s.back(t, names...)
+}
+
+// back starts services again, and waits until they are ready.
+func (s *split) back(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
 		s.serve(t, name)
 	}
 	for _, e := range services {
@@ -229,16 +233,10 @@ func TestCrashOfEachService(t *testing.T) {
 		l := newLoad(t, r, s.at(gatewayPort), s.at(inboxPort), s.at(stripePort), secretOf(t, dir, "STRIPE_SECRET_KEY"), false)
 		for _, name := range []string{"booking", "payment", "escrow", "notification", "auth"} {
 			l.grow(50 + r.Int64N(50))
-			s.runs[name].signal(t, syscall.SIGKILL)
-			s.runs[name].exit(t, time.Minute)
+			s.runs[name].kill(t)
 			from, since := l.answered.Load(), time.Now()
 			soon(t, "others to notice", crashBound, func() bool { return l.answered.Load() > from+20 || time.Since(since) > 2*time.Second })
-			s.serve(t, name)
-			for _, e := range services {
-				if e.name == name {
-					awaitReady(t, e.port+s.base)
-				}
-			}
+			s.back(t, name)
 			t.Logf("%s was away for %v; %d refused so far", name, time.Since(since).Round(time.Millisecond), l.refused.Load())
 		}
 		if l.refused.Load() == 0 {
@@ -249,10 +247,7 @@ func TestCrashOfEachService(t *testing.T) {
 			return s.command(t, "", "check")
 		})
 	})
-	for name, p := range s.runs {
-		p.signal(t, syscall.SIGTERM)
-		if code := p.exit(t, time.Minute); code != 0 {
-			t.Errorf("%s: code %d", name, code)
-		}
+	for _, p := range s.runs {
+		p.terminate(t)
 	}
 }

@@ -39,7 +39,7 @@ func (p *points) armed(t *testing.T, point string) {
 	})
 }
 
-// journey walks the main job as often as it is asked to stop, and waits out every death.
+// journeys walk the main job until they are asked to stop, and wait out every death.
 func (p *points) journeys(t *testing.T) {
 	defer close(p.done)
 	for n := 0; p.load.ctx.Err() == nil && !t.Failed(); n++ {
@@ -106,7 +106,7 @@ func TestCrashAtNamedPoints(t *testing.T) {
 	if soak.On() {
 		// What only the first start passes is not looked at again.
 		p.up(t)
-		p.stopped(t)
+		p.terminate(t)
 		p.armed(t, "list:"+list)
 	} else {
 		p.armed(t, all[0])
@@ -123,7 +123,7 @@ func TestCrashAtNamedPoints(t *testing.T) {
 			}
 		}
 		all = p.passed(t, list)
-		p.stopped(t)
+		p.terminate(t)
 		p.armed(t, all[0])
 	}
 	go p.journeys(t)
@@ -143,8 +143,7 @@ func TestCrashAtNamedPoints(t *testing.T) {
 		if p.load.ok.Load() > from+2 && alive(p.cmd.Process.Pid) {
 			t.Logf("%s was not passed in three journeys", point)
 			missed++
-			p.signal(t, syscall.SIGKILL)
-			p.exit(t, time.Minute)
+			p.kill(t)
 		}
 		if t.Failed() {
 			t.Fatalf("after %q", point)
@@ -166,15 +165,7 @@ func TestCrashAtNamedPoints(t *testing.T) {
 	}
 	p.load.finish()
 	p.intact(t)
-	p.stopped(t)
-}
-
-func (p *points) stopped(t *testing.T) {
-	t.Helper()
-	p.signal(t, syscall.SIGTERM)
-	if code := p.exit(t, time.Minute); code != 0 {
-		t.Errorf("code %d", code)
-	}
+	p.terminate(t)
 }
 
 // passed is every point that two journeys have passed, and fails the test when a kind is not among them.

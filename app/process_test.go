@@ -109,6 +109,22 @@ func (p *process) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
+// kill ends the process at once.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	p.signal(t, syscall.SIGKILL)
+	p.exit(t, time.Minute)
+}
+
+// terminate asks the process to end, and expects that it does in order.
+func (p *process) terminate(t *testing.T) {
+	t.Helper()
+	p.signal(t, syscall.SIGTERM)
+	if code := p.exit(t, time.Minute); code != 0 {
+		t.Errorf("%v: code %d", p.cmd.Args[1:], code)
+	}
+}
+
 // soon polls cond until it holds.
 func soon(t *testing.T, what string, within time.Duration, cond func() bool) {
 	t.Helper()

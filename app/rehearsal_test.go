@@ -48,8 +48,7 @@ func TestRehearsalInClumsyHands(t *testing.T) {
 	waiting := launch(t, i.env, i.attr, "clock", "set", "2026-03-02T12:00:00Z", "--data", i.dir)
 	soon(t, "the command to say whom it waits for", time.Minute, func() bool { return strings.Contains(waiting.err.String(), "waiting for process ") })
 	says(1, "another command moves the clock", "clock", "advance", "1h")
-	waiting.signal(t, syscall.SIGKILL)
-	waiting.exit(t, time.Minute)
+	waiting.kill(t)
 	i.signal(t, syscall.SIGCONT)
 	soon(t, "the killed command's lock to be free", time.Minute, func() bool {
 		code, _, _ := i.run(t, "", "clock", "set", "2026-03-02T12:00:00Z")
@@ -58,8 +57,7 @@ func TestRehearsalInClumsyHands(t *testing.T) {
 	says(0, "2026-03-02T12:00:00Z, standing still", "clock")
 	says(0, "Every invariant holds.", "check")
 
-	i.signal(t, syscall.SIGKILL)
-	i.exit(t, time.Minute)
+	i.kill(t)
 	says(1, "the rehearsal does not run", "clock", "advance", "1h")
 	i.launch(t)
 	if code := i.exit(t, time.Minute); code != 1 || !strings.Contains(i.err.String(), "holds a rehearsal; start it with --rehearsal") {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -128,8 +127,7 @@ func (s *stage) tour() *tour {
 // clumsily moves the clock while escrow is down, kills the command that waits for it, and begins again before escrow is back.
 func (s *stage) clumsily(t *testing.T, at time.Time) {
 	t.Helper()
-	s.split.runs["escrow"].signal(t, syscall.SIGKILL)
-	s.split.runs["escrow"].exit(t, time.Minute)
+	s.split.runs["escrow"].kill(t)
 	var waiting *process
 	for n := range 2 {
 		waiting = launch(t, s.split.env, nil, "clock", "set", at.Format(time.RFC3339), "--timeout", crashBound.String())
@@ -137,8 +135,7 @@ func (s *stage) clumsily(t *testing.T, at time.Time) {
 			return strings.Contains(waiting.err.String(), "waiting for escrow, which no process runs")
 		})
 		if n == 0 {
-			waiting.signal(t, syscall.SIGKILL)
-			waiting.exit(t, time.Minute)
+			waiting.kill(t)
 		}
 	}
 	s.split.serve(t, "escrow")
