@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,7 @@ type process struct {
 	cmd  *exec.Cmd
 	log  string
 	done chan struct{}
+	end  sync.Once
 }
 
 // start runs a server whose output goes to a file of the bench's directory.
@@ -36,7 +38,7 @@ func (b *bench) start(name string, env []string, args ...string) (*process, erro
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	p := &process{name, cmd, log, make(chan struct{})}
+	p := &process{name: name, cmd: cmd, log: log, done: make(chan struct{})}
 	go func() { _ = cmd.Wait(); close(p.done) }()
 	b.processes = append(b.processes, p)
 	return p, nil
@@ -44,15 +46,17 @@ func (b *bench) start(name string, env []string, args ...string) (*process, erro
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// stop asks the server to end, and insists after ten seconds.
+// stop asks the server to end, and insists after ten seconds; once, since its id may be another's afterwards.
 func (p *process) stop() {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(10 * time.Second):
-	}
-	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
-	<-p.done
+	p.end.Do(func() {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-p.done:
+		case <-time.After(10 * time.Second):
+		}
+		_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
+		<-p.done
+	})
 }
 
 // until waits for ok, and answers what the server wrote if it does not come.
