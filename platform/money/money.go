@@ -55,6 +55,9 @@ var steps = map[string]int64{"BHD": 10, "JOD": 10, "KWD": 10, "OMR": 10, "TND": 
 // Step is the smallest amount of the currency that can be paid, in minor units: 10 for KWD, 100 for HUF, 1 for most.
 func Step(code string) int64 { return max(steps[code], 1) }
 
+// Whole is what of a can be paid: a without what is less than a step of its currency. a is not negative.
+func (a Amount) Whole() Amount { return Amount{a.Minor - a.Minor%Step(a.Currency), a.Currency} }
+
 // Steps are the currencies whose Step is not 1.
 func Steps() map[string]int64 { return maps.Clone(steps) }
 

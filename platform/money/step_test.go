@@ -47,6 +47,14 @@ func TestPartsOfAPriceCanBePaid(t *testing.T) {
 	})
 }
 
+func TestWhole(t *testing.T) {
+	for currency, want := range map[string]int64{"USD": 1999, "JPY": 1999, "KWD": 1990, "HUF": 1900} {
+		if got := money.Of(1999, currency).Whole(); got != money.Of(want, currency) {
+			t.Errorf("1999 %s has %v", currency, got)
+		}
+	}
+}
+
 func TestSplitOfWhatIsNoWholeSteps(t *testing.T) {
 	var sum int64
 	for _, p := range money.Of(1005, "KWD").Split(1, 3, 1) {

@@ -210,7 +210,7 @@ func (s *Service) HeldOf(ctx context.Context, by token.Caller, paging api.Paging
 			postgres.Queue(b, func(sc schedule) { stands.schedule = sc }, `SELECT `+scheduleColumns+` FROM payout_schedules WHERE user_id = $1`, by.ID)
 			postgres.Queue(b, func(f funds) {
 				wallets = true
-				items = append(items, heldItem{Held{Kind: name, Amount: money.Of(f.Balance, f.Currency).Decimal(), Currency: f.Currency}, f.Balance, n, f.Currency})
+				items = append(items, heldItem{Held{Kind: name, Amount: f.total().Decimal(), Currency: f.Currency}, f.Balance, n, f.Currency})
 			}, `SELECT currency, balance FROM balances WHERE account = $1 AND balance > 0 AND currency > $2 ORDER BY currency LIMIT $3`, walletOf(by.ID), from, paging.Limit+1)
 		case "payout":
 			postgres.Queue(b, func(p payout) { items = append(items, heldItem{Held: p.held(), kind: n, key: p.ID.String()}) },

@@ -71,10 +71,7 @@ func (s *Service) Withdraw(ctx context.Context, by token.Caller, amount *money.D
 	now := time.Now().UTC()
 	var p payout
 	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
-		has, err := postgres.All[struct {
-			Currency string
-			Balance  int64
-		}](ctx, tx, `SELECT currency, balance FROM balances WHERE account = $1 AND balance > 0 AND ($2 = '' OR currency = $2) ORDER BY currency FOR NO KEY UPDATE`, walletOf(by.ID), currency)
+		has, err := postgres.All[funds](ctx, tx, `SELECT currency, balance FROM balances WHERE account = $1 AND balance > 0 AND ($2 = '' OR currency = $2) ORDER BY currency FOR NO KEY UPDATE`, walletOf(by.ID), currency)
 		switch {
 		case err != nil:
 			return err
@@ -83,7 +80,7 @@ func (s *Service) Withdraw(ctx context.Context, by token.Caller, amount *money.D
 		case len(has) > 1:
 			return errs.Field("currency", "is needed: the wallet has several")
 		}
-		want := money.Of(has[0].Balance-has[0].Balance%money.Step(has[0].Currency), has[0].Currency)
+		want := has[0].total().Whole()
 		if amount != nil {
 			if want, err = amount.Payable(want.Currency); errors.Is(err, money.ErrStep) {
 				return errs.Field("amount", err.Error())
@@ -96,13 +93,18 @@ func (s *Service) Withdraw(ctx context.Context, by token.Caller, amount *money.D
 		}
 		p = payout{ID: uuid.Must(uuid.NewV7()), UserID: by.ID, AccountID: *a.AccountID, Amount: want.Minor, Currency: want.Currency,
 			Status: payoutPending, CreatedAt: s.clock.Now(), NextTryAt: &now}
-		tx.Later(`INSERT INTO payouts (id, user_id, account_id, amount, currency, status, created_at, next_try_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			p.ID, p.UserID, p.AccountID, p.Amount, p.Currency, p.Status, p.CreatedAt, p.NextTryAt)
-		post(tx, planPayout(p.ID, p.UserID, want, p.CreatedAt))
-		poke(tx)
-		return s.audited(ctx, tx, "payout.ordered", p.ID, want)
+		return s.order(ctx, tx, p)
 	})
 	return viewPayout(p), err
+}
+
+// order takes p out of the wallet, whose balance tx holds; the retry loop sends it.
+func (s *Service) order(ctx context.Context, tx postgres.Tx, p payout) error {
+	tx.Later(`INSERT INTO payouts (id, user_id, account_id, amount, currency, status, created_at, next_try_at, scheduled) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		p.ID, p.UserID, p.AccountID, p.Amount, p.Currency, p.Status, p.CreatedAt, p.NextTryAt, p.Scheduled)
+	post(tx, planPayout(p.ID, p.UserID, p.total(), p.CreatedAt))
+	poke(tx)
+	return s.audited(ctx, tx, "payout.ordered", p.ID, p.total())
 }
 
 // Payouts is a page of the caller's withdrawals, newest first.

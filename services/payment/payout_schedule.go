@@ -213,6 +213,8 @@ type funds struct {
 	Balance  int64
 }
 
+func (f funds) total() money.Amount { return money.Of(f.Balance, f.Currency) }
+
 // firePayout pays out one wallet, if the schedule is still due as it was seen: once for its time, in however many processes.
 func (s *Service) firePayout(ctx context.Context, seen schedule, now time.Time) error {
 	has, err := postgres.All[funds](ctx, s.db, `SELECT currency, balance FROM balances WHERE account = $1 AND balance > 0`, walletOf(seen.UserID))
@@ -259,36 +261,24 @@ func (s *Service) firePayout(ctx context.Context, seen schedule, now time.Time) 
 			return err
 		}
 		tx.Later(`UPDATE payout_schedules SET next_at = $2, last_at = $3, last_outcome = $4 WHERE user_id = $1`, sc.UserID, sc.NextAt, sc.LastAt, sc.LastOutcome)
-		return s.order(ctx, tx, sc, *seen.NextAt, pay, a)
-	})
-}
-
-// order writes the withdrawals of one time of a schedule.
-func (s *Service) order(ctx context.Context, tx postgres.Tx, sc schedule, at time.Time, pay []money.Amount, a payoutAccount) error {
-	var postings []posting
-	system := time.Now().UTC()
-	for _, one := range pay {
-		id := uuid.NewSHA1(sc.UserID, fmt.Appendf(nil, "schedule:%d:%s", at.UnixMicro(), one.Currency))
-		tx.Later(`INSERT INTO payouts (id, user_id, account_id, amount, currency, status, created_at, next_try_at, scheduled) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, true)`,
-			id, sc.UserID, a.AccountID, one.Minor, one.Currency, payoutPending, at, system)
-		postings = append(postings, planPayout(id, sc.UserID, one, at))
-		if err := s.audited(ctx, tx, "payout.ordered", id, one); err != nil {
-			return err
+		system := time.Now().UTC()
+		for _, one := range pay {
+			id := uuid.NewSHA1(sc.UserID, fmt.Appendf(nil, "schedule:%d:%s", at.UnixMicro(), one.Currency))
+			err := s.order(ctx, tx, payout{ID: id, UserID: sc.UserID, AccountID: *a.AccountID, Amount: one.Minor, Currency: one.Currency,
+				Status: payoutPending, CreatedAt: at, NextTryAt: &system, Scheduled: true})
+			if err != nil {
+				return err
+			}
 		}
-	}
-	post(tx, postings...)
-	if len(pay) > 0 {
-		poke(tx)
-	}
-	return nil
+		return nil
+	})
 }
 
 // payable is what of a wallet reaches its minimum, in whole steps of the currency.
 func (sc schedule) payable(has []funds) (pay []money.Amount) {
 	for _, one := range has {
-		whole := one.Balance - one.Balance%money.Step(one.Currency)
-		if whole > 0 && one.Balance >= sc.Minimums[one.Currency] {
-			pay = append(pay, money.Of(whole, one.Currency))
+		if whole := one.total().Whole(); whole.Minor > 0 && one.Balance >= sc.Minimums[one.Currency] {
+			pay = append(pay, whole)
 		}
 	}
 	return pay

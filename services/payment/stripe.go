@@ -161,7 +161,7 @@ func payable(a money.Amount) error {
 	case "CLF", "UYW", "IQD", "LYD", "UYI":
 		return errs.Coded(errs.Conflict, "payment_refused", "This currency cannot be paid online.")
 	}
-	if a.Minor%money.Step(a.Currency) != 0 {
+	if a != a.Whole() {
 		return errs.Coded(errs.Conflict, "payment_refused", "This amount is finer than what can be paid in "+a.Currency+".")
 	}
 	return nil
