@@ -45,6 +45,19 @@ func TestCurrenciesEndToEnd(t *testing.T) {
 	}
 }
 
+// What is less than can be paid in its currency is nothing to withdraw.
+func TestWalletOfLessThanCanBePaid(t *testing.T) {
+	w := start(t)
+	w.verify(w.worker)
+	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{"country":"DE"}`, Status: 201})
+	b, _ := w.paid(16250, "KWD")
+	w.tell(b.BookingID, w.released(b, 5))
+	w.settle()
+	w.has("half a step", map[string]int64{"wallet KWD": 5})
+	w.Call(apitest.Call{What: "all there is", As: w.asWorker, Path: "/api/payments/payouts", Body: `{}`, Status: 409, Has: "insufficient_funds"})
+	w.sound()
+}
+
 // What the rail could not move is refused in words before the rail is asked.
 func TestAmountThatTheRailCannotMove(t *testing.T) {
 	w := start(t)

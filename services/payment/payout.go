@@ -88,6 +88,9 @@ func (s *Service) Withdraw(ctx context.Context, by token.Caller, amount *money.D
 				return errs.Field("amount", "must be above 0, with no more digits than "+has[0].Currency+" has")
 			}
 		}
+		if want.Minor == 0 {
+			return errs.Coded(errs.Conflict, "insufficient_funds", "What is in the wallet is less than can be paid in "+want.Currency+".")
+		}
 		if want.Minor > has[0].Balance {
 			return errs.Coded(errs.Conflict, "insufficient_funds", "The wallet does not have that much.")
 		}
