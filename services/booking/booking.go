@@ -284,12 +284,7 @@ func (s *Service) expireOverdue(ctx context.Context, tx postgres.Tx, overdue []u
 	if err != nil {
 		return err
 	}
-	for _, b := range late {
-		if err := s.expire(ctx, tx, b); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.expire(ctx, tx, late...)
 }
 
 // count has the metric follow once tx has committed.

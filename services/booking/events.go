@@ -48,13 +48,11 @@ func (s *Service) dropPending(ctx context.Context, tx postgres.Tx, user uuid.UUI
 	if err != nil {
 		return err
 	}
-	now := s.now()
-	for _, b := range pending {
-		if err := s.end(ctx, tx, now, b, b.cancelled(s.config, systemSide, "suspended", reason, now), cancelledEvent); err != nil {
-			return err
-		}
+	now, changes := s.now(), make([]change, len(pending))
+	for i, b := range pending {
+		changes[i] = change{b, b.cancelled(s.config, systemSide, "suspended", reason, now)}
 	}
-	return nil
+	return s.end(ctx, tx, changes, cancelledEvent)
 }
 
 // onPaymentCompleted notes that the money is held: the booking may be started, and completes itself.

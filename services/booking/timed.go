@@ -1,6 +1,7 @@
 package booking
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -73,21 +74,33 @@ func (s *Service) run(ctx context.Context, tx postgres.Tx, b Booking) error {
 		_, err := s.save(ctx, tx, b, after, string(systemSide))
 		return err
 	case b.PaidAt == nil:
-		return s.end(ctx, tx, at, b, b.cancelled(s.config, systemSide, "unpaid", "It was not paid in time.", at), cancelledEvent)
+		return s.end(ctx, tx, []change{{b, b.cancelled(s.config, systemSide, "unpaid", "It was not paid in time.", at)}}, cancelledEvent)
 	}
-	return s.end(ctx, tx, at, b, b.completed(at), s.completedEvent)
+	return s.end(ctx, tx, []change{{b, b.completed(at)}}, s.completedEvent)
 }
 
-func (s *Service) expire(ctx context.Context, tx postgres.Tx, b Booking) error {
-	at := *b.ExpiresAt
-	return s.end(ctx, tx, at, b, b.expired(at), func(b Booking) outbox.Event { return event.BookingExpired{Booking: b.facts()} })
+func (s *Service) expire(ctx context.Context, tx postgres.Tx, overdue ...Booking) error {
+	changes := make([]change, len(overdue))
+	for i, b := range overdue {
+		changes[i] = change{b, b.expired(*b.ExpiresAt)}
+	}
+	return s.end(ctx, tx, changes, func(b Booking) outbox.Event { return event.BookingExpired{Booking: b.facts()} })
 }
 
-// end saves after and tells of it as of at.
-func (s *Service) end(ctx context.Context, tx postgres.Tx, at time.Time, before, after Booking, told func(Booking) outbox.Event) error {
-	saved, err := s.save(ctx, tx, before, after, string(systemSide))
+// end saves bookings that are over, in one round trip, and tells of each as of its end.
+func (s *Service) end(ctx context.Context, tx postgres.Tx, changes []change, told func(Booking) outbox.Event) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	saved, err := s.saveAll(ctx, tx, changes, string(systemSide))
 	if err != nil {
 		return err
 	}
-	return outbox.Add(outbox.At(ctx, at), tx, saved.ID, told(saved))
+	for _, b := range saved {
+		at := cmp.Or(b.EndedAt, b.CompletedAt)
+		if err := outbox.Add(outbox.At(ctx, *at), tx, b.ID, told(b)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
