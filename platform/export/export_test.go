@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"tulifo/platform/api"
 	"tulifo/platform/api/apitest"
+	"tulifo/platform/errs"
 	"tulifo/platform/export"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -61,5 +63,15 @@ func TestCopySaysWhatIsCutOff(t *testing.T) {
 		for _, role := range []string{"client", "worker", "admin", "support"} {
 			s.Call(apitest.Call{What: role, As: s.Token(role, uuid.New()), Path: "/api/there/people/" + uuid.NewString() + "/export", Status: 403})
 		}
+	}
+}
+
+// A service that answers the same page for ever is not read for ever, and nothing of it is passed off as a copy.
+func TestAnswerThatGoesNowhere(t *testing.T) {
+	stuck := export.Part{Name: "stuck", Rows: func(context.Context, uuid.UUID, string, int) ([]json.RawMessage, string, error) {
+		return []json.RawMessage{json.RawMessage(`1`)}, "here", nil
+	}}
+	if got, err := export.Own(t.Context(), []export.Part{stuck}, uuid.New()); errs.KindOf(err) != errs.Unavailable || got.Parts != nil {
+		t.Errorf("%v, %v", got, err)
 	}
 }
