@@ -30,13 +30,16 @@ type feeRule struct {
 
 const feeRuleColumns = `id, category, basis_points, valid_from, valid_until, reason, created_by, created_at`
 
+// categoryKey is a category as workers' offers have it.
+func categoryKey(name string) string { return strings.ToLower(strings.Join(strings.Fields(name), " ")) }
+
 var errFeeRulesOverlap = errs.Coded(errs.Conflict, "fee_rules_overlap", "This category has a rule in that period. End it first.")
 
 // SetFee makes a rule for new payments of a category, for any when category is empty. from is now when nil; it is not in the past. until is open
 // when nil. Payments that exist keep the rule that they were made with. Conflict: the category has another rule in the period.
 func (s *Service) SetFee(ctx context.Context, by token.Caller, category string, basisPoints int, from, until *time.Time, reason string) (FeeRule, error) {
 	now := s.clock.Now()
-	category = strings.ToLower(strings.Join(strings.Fields(category), " "))
+	category = categoryKey(category)
 	r := feeRule{ID: uuid.Must(uuid.NewV7()), Category: category, BasisPoints: basisPoints, ValidFrom: now, Reason: reason, CreatedBy: by.ID, CreatedAt: now}
 	if from != nil {
 		r.ValidFrom = from.UTC().Truncate(time.Microsecond)
@@ -177,7 +180,7 @@ func (s *Service) FeeOf(ctx context.Context, category string, gross money.Decima
 	case a.Minor <= 0:
 		return Fee{}, errs.Field("amount", "must be above 0")
 	}
-	f, err := s.feeAt(ctx, s.db, strings.ToLower(strings.Join(strings.Fields(category), " ")), s.clock.Now())
+	f, err := s.feeAt(ctx, s.db, categoryKey(category), s.clock.Now())
 	if err != nil {
 		return Fee{}, err
 	}
