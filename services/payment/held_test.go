@@ -73,7 +73,7 @@ func (w *world) addsUp(what, as string) {
 func TestEveryCentNotPaidOutIsListed(t *testing.T) {
 	w := start(t)
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	if err := w.sim.SetControl(stripesim.Control{HoldPayouts: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -127,9 +127,7 @@ func TestEveryCentNotPaidOutIsListed(t *testing.T) {
 // What the wallet waits for is the first thing that is in the way.
 func TestWalletSaysWhatItWaitsFor(t *testing.T) {
 	w := start(t)
-	b, _ := w.paid(16000, "USD")
-	w.tell(b.BookingID, w.released(b, 16000))
-	w.settle()
+	w.earn(16000, "USD")
 	waits := func(by, who string) {
 		t.Helper()
 		for _, h := range w.heldOf(w.asWorker) {
@@ -141,7 +139,7 @@ func TestWalletSaysWhatItWaitsFor(t *testing.T) {
 	waits("email_unverified", "worker")
 	w.verify(w.worker)
 	waits("payout_account_missing", "worker")
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	waits("not_withdrawn", "worker")
 	w.put(`{"every":"weekly","day":5,"timezone":"Asia/Kolkata","minimums":{"USD":200}}`)
 	waits("below_minimum", "worker")

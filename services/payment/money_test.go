@@ -150,7 +150,7 @@ func TestChargebackAfterRelease(t *testing.T) {
 	b, c := w.paid(16000, "USD")
 	w.tell(b.BookingID, w.released(b, 16000))
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":100}`, Status: 201})
 	w.settle()
 	end := w.dispute(c)
@@ -239,7 +239,7 @@ func funded(t *testing.T) (w *world, account string) {
 	b, _ := w.paid(16000, "USD")
 	w.tell(b.BookingID, w.released(b, 16000))
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	account, err := postgres.One[string](t.Context(), w.db, `SELECT account_id FROM payout_accounts`)
 	if err != nil {
 		t.Fatal(err)
@@ -491,7 +491,8 @@ func TestStatement(t *testing.T) {
 func TestRoundTrips(t *testing.T) {
 	w, _ := funded(t)
 	b, c := w.paid(16000, "USD")
-	for _, path := range []string{"/api/payments", "/api/payments/" + c.Payment.ID.String(), "/api/payments/wallet", "/api/payments/wallet/held", "/api/payments/payouts", "/api/payments/statement"} {
+	for _, path := range []string{"/api/payments", "/api/payments/" + c.Payment.ID.String(), "/api/payments/wallet", "/api/payments/wallet/held", "/api/payments/payouts", "/api/payments/statement",
+		"/api/payments/statement?format=html", "/api/payments/statements", "/api/payments/payout-schedule", "/api/payments/fees?amount=1", "/api/payments/fee-rules"} {
 		if n := pgtest.Trips(w.db, func() { w.Call(apitest.Call{What: path, As: w.asWorker, Path: path, Status: 200}) }); n > 2 {
 			t.Errorf("%s takes %d round trips", path, n)
 		}

@@ -22,9 +22,7 @@ func TestStatementPageWithHostileTitle(t *testing.T) {
 	b.Title = `<script>alert(1)</script>"><img src=x onerror=alert(1)>`
 	w.tell(b.BookingID, event.BookingConfirmed{Booking: b, PayBy: monday.AddDate(0, 0, 1)})
 	w.settle()
-	c := w.checkout(b)
-	w.card(c, "pm_card_visa")
-	w.settle()
+	c := w.arrived(b)
 	w.tell(b.BookingID, w.released(b, 16000))
 	w.settle()
 	w.earn(12345, "JPY")
@@ -45,6 +43,7 @@ func TestStatementPageWithHostileTitle(t *testing.T) {
 		apitest.Call{What: "no zone", As: w.asWorker, Path: "/api/payments/statement?format=html&tz=Mars", Status: 422, Has: "tz"},
 		apitest.Call{What: "nothing moved", As: w.Token("worker", uuid.New()), Path: "/api/payments/statement?format=html", Status: 200, Has: "Nothing moved"},
 		apitest.Call{What: "the receipt", As: w.asClient, Path: "/api/payments/receipts/" + c.Payment.ID.String(), Status: 200, Has: "160.00 USD", HasNot: "<script"},
+		apitest.Call{What: "a receipt of what is not paid", As: w.asClient, Path: "/api/payments/receipts/" + w.checkout(w.booking(9000, "USD")).Payment.ID.String(), Status: 409, Has: "not_paid"},
 		apitest.Call{What: "the receipt of a stranger", As: w.Token("client", uuid.New()), Path: "/api/payments/receipts/" + c.Payment.ID.String(), Status: 404},
 		apitest.Call{What: "the worker has the statement", As: w.asWorker, Path: "/api/payments/receipts/" + c.Payment.ID.String(), Status: 403},
 		apitest.Call{What: "the months", As: w.asWorker, Path: "/api/payments/statements?tz=Asia/Tokyo", Status: 200, Has: `"month":"2026-03","from":"2026-02-28T15:00:00Z","to":"2026-03-31T15:00:00Z","currencies":[{"currency":"JPY","entries":1,"in":11110,"out":0}`},

@@ -294,7 +294,7 @@ func TestAnswerOfTheRailLost(t *testing.T) {
 
 	w.tell(b.BookingID, w.released(b, 10000))
 	w.verify(w.worker)
-	w.Call(apitest.Call{What: "account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	for _, path := range []string{"/v1/transfers", "/v1/payouts"} {
 		if err := w.sim.SetControl(fails("drop_after", path)); err != nil {
 			t.Fatal(err)
@@ -319,7 +319,7 @@ func TestARepeatedCallAsksHowThingsStandNow(t *testing.T) {
 	b, _ := w.paid(16000, "USD")
 	w.tell(b.BookingID, w.released(b, 16000))
 	w.verify(w.worker)
-	w.Call(apitest.Call{What: "account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	w.settle()
 	lost := fails("drop_after", "/v1/payouts")
 	lost.Hold = []string{"payout.*", "transfer.*"}

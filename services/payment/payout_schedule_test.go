@@ -83,7 +83,7 @@ func TestPayoutSchedule(t *testing.T) {
 	if s := w.schedule(); s.LastOutcome != "payout_account_missing" || !s.NextAt.Equal(time.Date(2026, 3, 16, 13, 0, 0, 0, time.UTC)) {
 		t.Errorf("%+v", s)
 	}
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	w.until(monday.Add(15 * 24 * time.Hour))
 	if s := w.schedule(); s.LastOutcome != "paid" {
 		t.Errorf("%+v", s)
@@ -138,7 +138,7 @@ func TestHostilePayoutSchedules(t *testing.T) {
 func TestScheduledPayoutFiredByManyAtOnce(t *testing.T) {
 	w := start(t)
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	w.put(`{"every":"daily","timezone":"UTC"}`)
 	for day := range 3 {
 		w.earn(16000, "USD")
@@ -169,7 +169,7 @@ func TestScheduledPayoutFiredByManyAtOnce(t *testing.T) {
 func TestScheduleIsPausedAfterThreeFailures(t *testing.T) {
 	w := start(t)
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	w.put(`{"every":"daily","timezone":"UTC"}`)
 	w.earn(16000, "USD")
 	if err := w.sim.SetControl(stripesim.Control{HoldPayouts: true}); err != nil {

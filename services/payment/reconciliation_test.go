@@ -26,7 +26,7 @@ func (w *world) reconcile() (r payment.Reconciliation) {
 func (w *world) journey() (c, lost checkout) {
 	w.t.Helper()
 	w.verify(w.worker)
-	w.Call(apitest.Call{As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
+	w.account()
 	b, c := w.paid(16000, "USD")
 	w.tell(b.BookingID, w.released(b, 10000), w.refunded(b, 6000))
 	w.settle()
@@ -165,6 +165,8 @@ func TestDailyReconciliation(t *testing.T) {
 	if err := w.sim.SetControl(fail); err != nil {
 		t.Fatal(err)
 	}
+	w.Call(apitest.Call{What: "asked for while the rail is away", As: w.asAdmin, Method: "POST", Path: reconciliationPath, Status: 503})
+	w.Call(apitest.Call{What: "the report says so", As: w.asAdmin, Path: reconciliationPath + "?limit=1", Status: 200, Has: `"status":"failed"`})
 	w.until(tomorrow.Add(24 * time.Hour))
 	w.Call(apitest.Call{What: "the rail is away", As: w.asAdmin, Path: reconciliationPath + "?limit=1", Status: 200, Has: `"status":"failed"`})
 	if due, err := w.pay.Due(t.Context()); err != nil || !due.Equal(tomorrow.Add(48*time.Hour)) {

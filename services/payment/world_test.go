@@ -311,13 +311,25 @@ func (w *world) rail(key, method, path string, form url.Values, account string) 
 func (w *world) paid(minor int64, currency string) (event.Booking, checkout) {
 	w.t.Helper()
 	b := w.booking(minor, currency)
+	return b, w.arrived(b)
+}
+
+// arrived pays a booking that payment has been told of.
+func (w *world) arrived(b event.Booking) checkout {
+	w.t.Helper()
 	c := w.checkout(b)
 	if status := w.card(c, "pm_card_visa"); status != 200 {
 		w.t.Fatalf("the card answered %d", status)
 	}
 	w.settle()
 	w.status(c, payment.Completed)
-	return b, c
+	return c
+}
+
+// account opens the worker's account at the rail, which takes it at once.
+func (w *world) account() {
+	w.t.Helper()
+	w.Call(apitest.Call{What: "open the account", As: w.asWorker, Path: "/api/payments/payout-account", Body: `{}`, Status: 201})
 }
 
 func (w *world) escrowOf(b event.Booking, remaining int64) event.Escrow {
