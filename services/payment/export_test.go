@@ -1,10 +1,13 @@
 package payment
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // PeriodOf is the period that a statement is asked for.
 func PeriodOf(from, to, tz string, now time.Time) (f, t time.Time, err error) {
-	loc, err := zoneNamed(tz)
+	loc, err := zoneNamed("tz", cmp.Or(tz, "UTC"))
 	if err != nil {
 		return f, t, err
 	}

@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -170,7 +171,7 @@ type getStatementIn struct {
 
 // getStatement answers a Statement, or an api.File of it.
 func (s *Service) getStatement(ctx context.Context, in *getStatementIn) (any, error) {
-	loc, err := zoneNamed(in.TZ)
+	loc, err := zoneNamed("tz", cmp.Or(in.TZ, "UTC"))
 	if err != nil {
 		return nil, err
 	}

@@ -167,8 +167,8 @@ func (sc *schedule) apply(c scheduleChange) error {
 		return errs.Field("day", "goes with weekly and monthly only")
 	}
 	if c.Zone != nil {
-		if _, err := time.LoadLocation(*c.Zone); err != nil || *c.Zone == "" || *c.Zone == "Local" {
-			return errs.Field("timezone", "is not a time zone, such as Europe/Berlin")
+		if _, err := zoneNamed("timezone", *c.Zone); err != nil {
+			return err
 		}
 		sc.Zone = *c.Zone
 	}

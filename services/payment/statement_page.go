@@ -28,11 +28,11 @@ var receiptText string
 
 var statementPage, receiptPage = page.New(statementText, pageStyle), page.New(receiptText, pageStyle)
 
-// zoneNamed is the zone of a name; UTC when it is empty. Invalid: there is none.
-func zoneNamed(name string) (*time.Location, error) {
-	loc, err := time.LoadLocation(cmp.Or(name, "UTC"))
-	if err != nil || name == "Local" {
-		return nil, errs.Field("tz", "is not a time zone, such as Europe/Berlin")
+// zoneNamed is the zone of a name in a field. Invalid: there is none; no name and Local would be the machine's.
+func zoneNamed(field, name string) (*time.Location, error) {
+	loc, err := time.LoadLocation(name)
+	if err != nil || name == "" || name == "Local" {
+		return nil, errs.Field(field, "is not a time zone, such as Europe/Berlin")
 	}
 	return loc, nil
 }
@@ -152,7 +152,7 @@ type listMonthsIn struct {
 }
 
 func (s *Service) listMonths(ctx context.Context, in *listMonthsIn) (api.Page[Month], error) {
-	loc, err := zoneNamed(in.TZ)
+	loc, err := zoneNamed("tz", cmp.Or(in.TZ, "UTC"))
 	if err != nil {
 		return api.Page[Month]{}, err
 	}
@@ -165,7 +165,7 @@ type getReceiptIn struct {
 }
 
 func (s *Service) getReceipt(ctx context.Context, in *getReceiptIn) (api.File, error) {
-	loc, err := zoneNamed(in.TZ)
+	loc, err := zoneNamed("tz", cmp.Or(in.TZ, "UTC"))
 	if err != nil {
 		return api.File{}, err
 	}
