@@ -159,6 +159,9 @@ func (w *world) clean() {
 	if err := audit.Flush(w.t.Context(), w.db); err != nil {
 		w.t.Error(err)
 	}
+	if broken, err := audit.Verify(w.t.Context(), w.db); err != nil || len(broken) > 0 {
+		w.t.Errorf("the audit log: %v %v", broken, err)
+	}
 	breaches, err := w.auth.Check(w.t.Context())
 	if err != nil || len(breaches) > 0 {
 		w.t.Errorf("check: %v %v", breaches, err)

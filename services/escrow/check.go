@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tulifo/platform/audit"
 	"tulifo/platform/money"
 	"tulifo/platform/postgres"
 )
@@ -36,10 +35,7 @@ var checks = []string{
 // Check is a sentence for every breach of I4, I5, I10 and I12 that escrow can see; what is held is compared with payment's ledger. Payment and
 // escrow agree once all events are consumed, so it is asked of a platform at rest.
 func (s *Service) Check(ctx context.Context) ([]string, error) {
-	found, err := audit.Verify(ctx, s.db)
-	if err != nil {
-		return nil, err
-	}
+	var found []string
 	for i, sql := range checks {
 		more, err := postgres.All[string](ctx, s.db, sql+` LIMIT 100`)
 		if err != nil {

@@ -211,6 +211,9 @@ func (w *world) check() {
 	if err := audit.Flush(ctx, w.db); err != nil {
 		w.t.Errorf("seal: %v", err)
 	}
+	if broken, err := audit.Verify(ctx, w.db); err != nil || len(broken) > 0 {
+		w.t.Errorf("the audit log: %v %v", broken, err)
+	}
 	found, err := w.service.Check(ctx)
 	if err != nil {
 		w.t.Errorf("check: %v", err)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tulifo/platform/audit"
 	"tulifo/platform/money"
 	"tulifo/platform/postgres"
 )
@@ -51,12 +50,9 @@ var checks = []string{
 		UNION ALL SELECT 'webhook', id, outcome FROM webhook_events WHERE outcome IN ('received', 'waiting') AND next_try_at IS NULL) AS rows WHERE $1::timestamptz IS NOT NULL`,
 }
 
-// Check answers a sentence for every breach of I2 to I5, I10 and I12 that payment can see. What is held at escrow is compared by escrow, which asks us.
+// Check answers a sentence for every breach of I2 to I5 and I10 that payment can see. What is held at escrow is compared by escrow, which asks us.
 func (s *Service) Check(ctx context.Context) ([]string, error) {
-	breaches, err := audit.Verify(ctx, s.db)
-	if err != nil {
-		return nil, err
-	}
+	var breaches []string
 	now := time.Now().UTC()
 	for i, sql := range checks {
 		args := []any{}

@@ -394,6 +394,9 @@ func (w *world) sound() {
 	if err := audit.Flush(w.t.Context(), w.db); err != nil {
 		w.t.Fatal(err)
 	}
+	if broken, err := audit.Verify(w.t.Context(), w.db); err != nil || len(broken) > 0 {
+		w.t.Errorf("the audit log: %v %v", broken, err)
+	}
 	breaches, err := w.pay.Check(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"tulifo/platform/audit"
 	"tulifo/platform/postgres"
 )
 
@@ -31,13 +30,10 @@ var checks = []struct{ says, sql string }{
 		WHERE status = 'deleted' AND (email <> '' OR bio <> '' OR avatar <> '' OR lat IS NOT NULL OR active)`},
 }
 
-// Check is a sentence for every breach of what always holds here: the audit chain (I12), ratings against review's own (I13), and that lists say
+// Check is a sentence for every breach of what always holds here: ratings against review's own (I13), and that lists say
 // what profiles say. It asks review, so that must be reachable.
 func (s *Service) Check(ctx context.Context) ([]string, error) {
-	found, err := audit.Verify(ctx, s.db)
-	if err != nil {
-		return nil, fmt.Errorf("verify the audit log: %w", err)
-	}
+	var found []string
 	for _, c := range checks {
 		ids, err := postgres.All[uuid.UUID](ctx, s.db, c.sql+` LIMIT 100`)
 		if err != nil {

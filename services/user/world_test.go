@@ -263,6 +263,9 @@ func (w *world) offers(p someone, fields map[string]any) {
 
 func (w *world) clean() {
 	w.t.Helper()
+	if broken, err := audit.Verify(w.t.Context(), w.db); err != nil || len(broken) > 0 {
+		w.t.Errorf("the audit log: %v %v", broken, err)
+	}
 	breaches, err := w.user.Check(w.t.Context())
 	if err != nil {
 		w.t.Error(err)
