@@ -116,6 +116,23 @@ func TestBlocks(t *testing.T) {
 	block("where a cancelled booking was", "2026-03-03T08:00:00+01:00", "2026-03-03T10:00:00+01:00", 201, "")
 }
 
+// A block eight hours before a time, or eight hours after the end of the last one that is listed, is in its buffers.
+func TestListingSeesAsFarAsBuffersReach(t *testing.T) {
+	w := start(t)
+	weekly := []map[string]any{}
+	for d := range 7 {
+		weekly = append(weekly, map[string]any{"dayOfWeek": d, "startTime": "00:00", "endTime": "24:00"})
+	}
+	w.setHours(map[string]any{"timezone": "UTC", "weekly": weekly, "bufferBefore": 480, "bufferAfter": 480})
+	w.Call(apitest.Call{What: "block", As: w.asWorker, Path: w.calendar("/block"), Body: map[string]any{"startTime": "2026-03-10T00:00:00Z", "endTime": "2026-03-10T00:10:00Z"}, Status: 201})
+	for from, free := range map[string]bool{"2026-03-09T15:00:00Z": true, "2026-03-09T15:30:00Z": false, "2026-03-10T08:00:00Z": false, "2026-03-10T08:30:00Z": true} {
+		list := w.slots("?duration=60&from=" + from + "&to=" + at(t, from).Add(time.Minute).Format(time.RFC3339))
+		if len(list) == 1 != free {
+			t.Errorf("%s is listed as %+v, free is %t", from, list, free)
+		}
+	}
+}
+
 func TestBlockRacesBooking(t *testing.T) {
 	w := start(t)
 	calls := []apitest.Call{}
