@@ -116,7 +116,7 @@ func (s *Service) BeginStepUp(ctx context.Context, by token.Caller) (PasskeyOpti
 }
 
 // stepUpByKey is a step-up with a passkey, in an attempt that m counts.
-func (s *Service) stepUpByKey(ctx context.Context, from Visitor, by token.Caller, m meter, credential []byte) (Session, error) {
+func (s *Service) stepUpByKey(ctx context.Context, from Visitor, by token.Caller, user credentials, m meter, credential []byte) (Session, error) {
 	refused := func(err error) error {
 		return s.wrongly(ctx, from, by, "passkey.wrong", passkeyRefused.Because(err))
 	}
@@ -135,10 +135,11 @@ func (s *Service) stepUpByKey(ctx context.Context, from Visitor, by token.Caller
 	if err != nil {
 		return Session{}, err
 	}
-	owner, err := s.keyOwner(ctx, by.ID)
+	keys, err := passkeyRows(ctx, s.db, by.ID)
 	if err != nil {
 		return Session{}, err
 	}
+	owner := keyOwner{user.Account, keys}
 	used, err := rp.ValidateLogin(owner, data, answer)
 	if err != nil {
 		return Session{}, refused(err)

@@ -43,7 +43,7 @@ func (s *Service) StepUp(ctx context.Context, from Visitor, by token.Caller, p P
 		return s.stepUpByCode(ctx, from, by, user, m, p.Code)
 	}
 	if len(p.Credential) > 0 {
-		return s.stepUpByKey(ctx, from, by, m, p.Credential)
+		return s.stepUpByKey(ctx, from, by, user, m, p.Credential)
 	}
 	if user.secondFactor() {
 		s.forgiven(ctx, m)
