@@ -3,18 +3,9 @@ package app
 import (
 	"flag"
 	"math/rand/v2"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"tulifo/platform/postgres/pgtest"
 )
 
 var (
@@ -145,95 +136,16 @@ func TestCrashOfEverything(t *testing.T) {
 	})
 }
 
-// split is a platform whose services are processes of their own.
-type split struct {
-	base int
-	env  []string
-	runs map[string]*process
-}
-
-func (s *split) serve(t *testing.T, name string) {
-	t.Helper()
-	s.runs[name] = launch(t, s.env, nil, "serve", name, "--port-base", strconv.Itoa(s.base))
-}
-
-// command runs another command on the platform.
-func (s *split) command(t *testing.T, stdin string, args ...string) (code int, said string) {
-	t.Helper()
-	c := exec.Command(binary(t), args...)
-	c.Env, c.Stdin, c.Dir = s.env, strings.NewReader(stdin), "/"
-	out, _ := c.CombinedOutput()
-	return c.ProcessState.ExitCode(), string(out)
-}
-
-func (s *split) at(port int) string {
-	return "http://" + net.JoinHostPort(loopback, strconv.Itoa(port+s.base))
-}
-
-// kill ends services without a warning, and starts them again.
-func (s *split) kill(t *testing.T, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		s.runs[name].kill(t)
-	}
-	s.back(t, names...)
-}
-
-// back starts services again, and waits until they are ready.
-func (s *split) back(t *testing.T, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		s.serve(t, name)
-	}
-	for _, e := range services {
-		if slices.Contains(names, e.name) {
-			awaitReady(t, e.port+s.base)
-		}
-	}
-}
-
-func newSplit(t *testing.T, extra ...string) (s *split, dir string) {
-	t.Helper()
-	s = &split{base: portBase(t), runs: map[string]*process{}}
-	dir = filepath.Join(t.TempDir(), "data")
-	d, err := openData(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	env := map[string]string{
-		"DATABASE_URL": pgtest.Database(t), "AUTH_BCRYPT_COST": "4", "GATEWAY_OVERLAY": overlay(t), "HOST": loopback, "PATH": os.Getenv("PATH"),
-		"PUBLIC_URL": s.at(gatewayPort), "STRIPE_API_URL": s.at(stripePort), "SMTP_HOST": loopback, "SMTP_PORT": strconv.Itoa(smtpPort + s.base),
-		"SMTP_TLS": "off", "TULIFO_DATA": dir, "LOG_LEVEL": "warn", "DATABASE_POOL_MAX": "5", "FETCH_ALLOW": loopback,
-	}
-	if err := d.secrets(env); err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range services {
-		env[envPrefix(e.name)+"_SERVICE_URL"] = s.at(e.port)
-	}
-	s.env = append(environ0(env), extra...)
-	for _, name := range append(serviceNames(), "gateway", "inbox", "stripe-simulator") {
-		s.serve(t, name)
-	}
-	awaitPort(t, inboxPort+s.base)
-	awaitPort(t, stripePort+s.base)
-	for _, e := range services {
-		awaitReady(t, e.port+s.base)
-	}
-	awaitReady(t, gatewayPort+s.base)
-	return s, dir
-}
-
 // One service after the other is killed and comes back: whoever needs it is told to come back later.
 func TestCrashOfEachService(t *testing.T) {
 	t.Parallel()
 	r := seeded(t)
-	s, dir := newSplit(t)
+	s, dir := newSplit(t, nil)
 	again(func() {
 		l := newLoad(t, r, s.at(gatewayPort), s.at(inboxPort), s.at(stripePort), secretOf(t, dir, "STRIPE_SECRET_KEY"), false)
 		for _, name := range []string{"booking", "payment", "escrow", "notification", "auth"} {
 			l.grow(50 + r.Int64N(50))
-			s.runs[name].kill(t)
+			s.down(t, name)
 			from, since := l.answered.Load(), time.Now()
 			soon(t, "others to notice", crashBound, func() bool { return l.answered.Load() > from+20 || time.Since(since) > 2*time.Second })
 			s.back(t, name)
@@ -247,7 +159,9 @@ func TestCrashOfEachService(t *testing.T) {
 			return s.command(t, "", "check")
 		})
 	})
-	for _, p := range s.runs {
-		p.terminate(t)
+	for _, runs := range s.runs {
+		for _, p := range runs {
+			p.terminate(t)
+		}
 	}
 }

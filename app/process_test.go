@@ -184,7 +184,7 @@ func portBase(t *testing.T) int {
 
 func servicePorts() (ports []int) {
 	for _, e := range services {
-		ports = append(ports, e.port)
+		ports = append(ports, e.port, e.port+twinPorts)
 	}
 	return ports
 }

@@ -37,7 +37,14 @@ type stage struct {
 // onStages tells a story in both forms. The clock stands at start, and moves only when it is told to.
 func onStages(t *testing.T, start time.Time, story func(*testing.T, *stage)) {
 	t.Run("in one process", func(t *testing.T) { story(t, oneProcess(t, start)) })
-	t.Run("split", func(t *testing.T) { story(t, eachInItsOwn(t, start)) })
+	t.Run("split", func(t *testing.T) { story(t, eachInItsOwn(t, start, nil)) })
+}
+
+// onTwins tells a story with two processes of each service that time and money depend on, every service in its own.
+func onTwins(t *testing.T, start time.Time, story func(*testing.T, *stage)) {
+	t.Run("split, with twins", func(t *testing.T) {
+		story(t, eachInItsOwn(t, start, []string{"payment", "notification", "booking", "escrow"}))
+	})
 }
 
 func oneProcess(t *testing.T, start time.Time) *stage {
@@ -70,9 +77,9 @@ func (p *platform) walk(v *clock.Virtual, out io.Writer) walk {
 	}
 }
 
-func eachInItsOwn(t *testing.T, start time.Time) *stage {
+func eachInItsOwn(t *testing.T, start time.Time, twins []string, extra ...string) *stage {
 	t.Helper()
-	s, dir := newSplit(t, "TULIFO_REHEARSAL=true", "TULIFO_REHEARSAL_FROZEN=true", "TULIFO_REHEARSAL_AT="+start.Format(time.RFC3339))
+	s, dir := newSplit(t, twins, append(extra, "TULIFO_REHEARSAL=true", "TULIFO_REHEARSAL_FROZEN=true", "TULIFO_REHEARSAL_AT="+start.Format(time.RFC3339))...)
 	passed := newLines()
 	command := func(t *testing.T, stdin string, args ...string) (int, string) {
 		t.Helper()
@@ -127,7 +134,7 @@ func (s *stage) tour() *tour {
 // clumsily moves the clock while escrow is down, kills the command that waits for it, and begins again before escrow is back.
 func (s *stage) clumsily(t *testing.T, at time.Time) {
 	t.Helper()
-	s.split.runs["escrow"].kill(t)
+	s.split.down(t, "escrow")
 	var waiting *process
 	for n := range 2 {
 		waiting = launch(t, s.split.env, nil, "clock", "set", at.Format(time.RFC3339), "--timeout", crashBound.String())
@@ -147,7 +154,8 @@ func (s *stage) clumsily(t *testing.T, at time.Time) {
 
 // TestStoryJ1 goes through the main job twice: the client releases the money, and he forgets to, so that three days later it is the worker's.
 func TestStoryJ1(t *testing.T) {
-	onStages(t, time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC), func(t *testing.T, s *stage) {
+	start := time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
+	story := func(t *testing.T, s *stage) {
 		out := newLines()
 		tour := s.tour()
 		tour.out = out
@@ -187,5 +195,7 @@ func TestStoryJ1(t *testing.T) {
 			}
 		}
 		s.intact(t)
-	})
+	}
+	onStages(t, start, story)
+	onTwins(t, start, story)
 }

@@ -252,9 +252,11 @@ func (m *market) lacks(by person, path string, texts ...string) {
 // TestStoryJ4 has things go wrong with money, to the cent, in one process and with each service in its own, where payment and escrow are killed
 // between any two steps.
 func TestStoryJ4(t *testing.T) {
-	onStages(t, monday, func(t *testing.T, s *stage) {
+	story := func(t *testing.T, s *stage) {
 		m := &market{tour: s.tour(), t: t, dir: s.dir, settle: s.settle}
 		m.stock("80", "USD", false)
 		m.trouble(s, monday)
-	})
+	}
+	onStages(t, monday, story)
+	onTwins(t, monday, story)
 }
