@@ -35,6 +35,8 @@ type Tx interface {
 	Querier
 	// Committed has fn run after the commit; it must not block. When the transaction fails, it never runs.
 	Committed(fn func())
+	// DB is the one that the transaction was begun on; it compares equal to what Open answered.
+	DB() DB
 	carriedBy(ctx context.Context) context.Context
 }
 

@@ -25,7 +25,7 @@ func Open(ctx context.Context, db *postgres.DB, collections ...Declared) (DB, er
 	if err := prepare(ctx, db, collections); err != nil {
 		return nil, fmt.Errorf("docdb: open %s: %w", db.Schema(), err)
 	}
-	return &pgDB{db}, nil
+	return pgDB{db}, nil
 }
 
 // SQL is the Postgres transaction that tx is; ok is false on another engine. The outbox of a service on Postgres writes through it.
@@ -39,16 +39,17 @@ func SQL(tx Tx) (sql postgres.Tx, ok bool) {
 // Within is sql as a Tx, for who opened the transaction below docdb: an inbox does.
 func Within(sql postgres.Tx) Tx { return &pgTx{sql} }
 
-func (d *pgDB) engine() engine                 { return pgEngine{d.db} }
-func (d *pgDB) Ping(ctx context.Context) error { return d.db.Ping(ctx) }
-func (d *pgDB) Close()                         { d.db.Close() }
+func (d pgDB) engine() engine                 { return pgEngine{d.db} }
+func (d pgDB) Ping(ctx context.Context) error { return d.db.Ping(ctx) }
+func (d pgDB) Close()                         { d.db.Close() }
 
-func (d *pgDB) InTx(ctx context.Context, fn func(Tx) error) error {
+func (d pgDB) InTx(ctx context.Context, fn func(Tx) error) error {
 	return d.db.InTx(ctx, func(tx postgres.Tx) error { return fn(&pgTx{tx}) })
 }
 
 func (t *pgTx) engine() engine                                { return pgEngine{t.tx} }
 func (t *pgTx) Committed(fn func())                           { t.tx.Committed(fn) }
+func (t *pgTx) DB() DB                                        { return pgDB{t.tx.DB()} }
 func (t *pgTx) carriedBy(ctx context.Context) context.Context { return postgres.With(ctx, t.tx) }
 
 // pgEngine compiles operations to one statement each. Names in it were checked at the declaration; every value is a parameter.
