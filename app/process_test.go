@@ -71,7 +71,13 @@ func bare(t *testing.T, extra ...string) []string {
 // launch runs the binary; it is killed when the test ends.
 func launch(t *testing.T, env []string, attr *syscall.SysProcAttr, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(binary(t), args...), out: newLines(), err: newLines(), ended: make(chan struct{})}
+	return run(t, binary(t), env, attr, args...)
+}
+
+// run is launch of a binary of another version.
+func run(t *testing.T, path string, env []string, attr *syscall.SysProcAttr, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(path, args...), out: newLines(), err: newLines(), ended: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr, p.cmd.Dir = env, p.out, p.err, attr, "/"
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

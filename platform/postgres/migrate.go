@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 )
@@ -26,6 +28,9 @@ type Migration struct {
 // Migrate brings all schemas up under one lock; safe with many processes at once, and one query when nothing is to do. url must lead to the server itself, not to a pooler.
 // Extension btree_gist stands in public before the first migration runs. A role with a schema's name, when there is one, is given the use of that schema.
 // A migration must not use CONCURRENTLY: it would wait for those who wait for the lock.
+//
+// It may run while services of an older version work on the tables. A statement that waits for a table has everybody wait who asks for it later, so it waits for
+// a third of a second at most: then the migration is rolled back, lets them pass and is tried again, for a minute; after that the error is Unavailable.
 func Migrate(ctx context.Context, url string, m ...Migration) error {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -65,13 +70,37 @@ func migrate(ctx context.Context, db *sql.DB, all []Migration) error {
 	if _, err := db.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS btree_gist SCHEMA public"); err != nil {
 		return fmt.Errorf("extension btree_gist: %w", err)
 	}
+	if _, err := db.ExecContext(ctx, "SET lock_timeout = "+millis(tableWait)); err != nil {
+		return fmt.Errorf("patience of the migrations: %w", err)
+	}
 	for _, t := range todo {
-		if err := t.up(ctx, db); err != nil {
+		if err := t.patiently(ctx, db); err != nil {
 			return fmt.Errorf("migrations of %s: %w", t.Schema, err)
 		}
 	}
 	return nil
 }
+
+// patiently tries again while others hold what the migration needs.
+func (s step) patiently(ctx context.Context, db *sql.DB) error {
+	for began, rest := time.Now(), tableWait; ; rest = min(2*rest, 10*tableWait) {
+		err := s.up(ctx, db)
+		pg, refused := errors.AsType[*pgconn.PgError](err)
+		if !refused || pg.Code != "55P03" && pg.Code != "40P01" || time.Since(began) > tablesWait {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(rest):
+		}
+	}
+}
+
+const (
+	tableWait  = 333 * time.Millisecond
+	tablesWait = time.Minute
+)
 
 // Digest names the state that the files lead to.
 func (m Migration) Digest() (string, error) {

@@ -128,3 +128,61 @@ func TestRoleOfASchema(t *testing.T) {
 		t.Errorf("it may do more than it should: another schema %v, a new table %v", other, ddl)
 	}
 }
+
+// A migration that has to wait for somebody's long transaction lets those pass who come after it, and is applied when it can be.
+func TestMigrationBehindALongTransactionHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	url, ctx := pgtest.Database(t, pets), within(t, time.Minute)
+	db := pgtest.Open(t, url, pets.Schema)
+	next := postgres.Migration{Schema: pets.Schema, FS: fstest.MapFS{
+		"0001_pets.sql":  pets.FS.(fstest.MapFS)["migrations/0001_pets.sql"],
+		"0002_place.sql": {Data: []byte("-- +goose Up\nALTER TABLE counters ADD COLUMN place int NOT NULL DEFAULT 1;\nALTER TABLE pets ADD COLUMN place text;")},
+	}}
+	read, let, migrated := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		err := db.InTx(ctx, func(tx postgres.Tx) error {
+			if _, err := tx.Exec(ctx, "SELECT FROM pets"); err != nil {
+				return err
+			}
+			close(read)
+			<-let
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	<-read
+	go func() { migrated <- postgres.Migrate(ctx, url, next) }()
+	waits := func() bool {
+		return must[bool](t)(postgres.One[bool](ctx, db, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'pets'::regclass AND mode = 'AccessExclusiveLock')"))
+	}
+	// Twice, because the first refusal must not be the last.
+	for range 2 {
+		until(t, ctx, "the migration to wait", waits)
+		began := time.Now()
+		for _, table := range []string{"pets", "counters"} {
+			if _, err := db.Exec(ctx, "SELECT FROM "+table); err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("who came after the migration waited for %v", took)
+		}
+		until(t, ctx, "the migration to give up for now", func() bool { return !waits() })
+	}
+	select {
+	case err := <-migrated:
+		t.Errorf("it ended while the table was in use: %v", err)
+	default:
+	}
+	close(let)
+	if err := <-migrated; err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	if _, err := db.Exec(ctx, "SELECT p.place, c.place FROM pets p, counters c"); err != nil {
+		t.Error(err)
+	}
+}
