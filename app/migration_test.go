@@ -2,10 +2,10 @@ package app
 
 import (
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -53,13 +53,8 @@ ALTER TABLE busy ADD COLUMN place text;`,
 		"payment": `ALTER TABLE payments ADD COLUMN place text;`,
 		"escrow":  `ALTER TABLE escrow_accounts ADD COLUMN place text NOT NULL DEFAULT 'here';`,
 	})
-	r, at := seeded(t), strconv.Itoa(3007+portBase(t))
-	s, dir := newSplit(t)
-	// Two processes of booking, of which the second is away at first.
-	s.env = append(s.env, "BOOKING_SERVICE_URL="+s.at(3007)+",http://"+net.JoinHostPort(loopback, at))
-	s.runs["gateway"].terminate(t)
-	s.back(t, "gateway")
-	awaitReady(t, gatewayPort+s.base)
+	r := seeded(t)
+	s, dir := newSplit(t, []string{"booking"})
 	l := newLoad(t, r, s.at(gatewayPort), s.at(inboxPort), s.at(stripePort), secretOf(t, dir, "STRIPE_SECRET_KEY"), false)
 	l.grow(100)
 	began, refused := time.Now(), l.refused.Load()
@@ -70,20 +65,21 @@ ALTER TABLE busy ADD COLUMN place text;`,
 	}
 	t.Logf("migrated in %v; %d refused meanwhile", time.Since(began).Round(time.Millisecond), l.refused.Load()-refused)
 	l.grow(50)
-	s.runs["next booking"] = run(t, next, append(s.env, "PORT="+at), nil, "serve", "booking")
-	port, err := strconv.Atoi(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	awaitReady(t, port)
+	pair := s.runs["booking"]
+	pair[1].terminate(t)
+	pair[1] = run(t, next, append(slices.Clip(s.env), "PORT="+strconv.Itoa(portOf("booking")+twinPorts)), nil, "serve", "booking", "--port-base", strconv.Itoa(s.base))
+	s.ready(t, "booking")
 	l.grow(100)
-	s.runs["booking"].terminate(t)
+	pair[0].terminate(t)
 	l.grow(50)
-	s.back(t, "booking")
+	pair[0] = s.launch(t, "booking", 0)
+	s.ready(t, "booking")
 	l.grow(50)
 	l.finish()
 	intact(t, func() (int, string) { return s.command(t, "", "check") })
-	for _, p := range s.runs {
-		p.terminate(t)
+	for _, runs := range s.runs {
+		for _, p := range runs {
+			p.terminate(t)
+		}
 	}
 }
