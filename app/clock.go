@@ -63,7 +63,7 @@ func (n *node) businessClock(ctx context.Context, command bool) (clock.Clock, er
 	}
 	n.clockDB = db
 	var found, worked bool
-	err = awaitDatabase(ctx, n.log, func(ctx context.Context) (err error) {
+	err = awaitDatabase(ctx, n.c, n.log, func(ctx context.Context) (err error) {
 		found, worked, err = rehearsal.Exists(ctx, db, bus.Schema)
 		return err
 	})

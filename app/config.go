@@ -27,6 +27,8 @@ type Config struct {
 	DatabasePooled    bool   `env:"DATABASE_POOLED"`     // DATABASE_URL leads to a transaction pooler
 	DatabasePoolMax   int    `env:"DATABASE_POOL_MAX"`   // connections per service; 6 in up, 10 in serve
 
+	DatabaseWait time.Duration `env:"DATABASE_WAIT" envDefault:"10s"` // how long a start waits for a database that does not answer yet
+
 	PublicURL      string   `env:"PUBLIC_URL"` // the only source of hosts in links
 	CORSOrigins    []string `env:"CORS_ORIGIN"`
 	TrustedProxies []string `env:"TRUSTED_PROXIES"` // address ranges whose X-Forwarded-For is believed

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -62,11 +63,15 @@ func (e *environ) doctor() *cobra.Command {
 }
 
 func (e *environ) examine(ctx context.Context, portBase int) []finding {
-	c, err := readConfig(e.vars)
+	out, err := e.examineNames()
 	if err != nil {
 		return []finding{{"environment", err}}
 	}
-	out := []finding{{"environment", c.noEmbedded()}}
+	c, err := readConfig(e.vars)
+	if err != nil {
+		return append(out, finding{"environment", err})
+	}
+	out = append(out, finding{"environment", c.noEmbedded()})
 	if c.DatabaseURL == "" {
 		// What is not set, up generates.
 		for _, g := range generated {
@@ -75,7 +80,7 @@ func (e *environ) examine(ctx context.Context, portBase int) []finding {
 			}
 		}
 		if c, err = readConfig(e.vars); err != nil {
-			return []finding{{"environment", err}}
+			return append(out, finding{"environment", err})
 		}
 	}
 	_, keys := token.NewKeys(c.Token)
@@ -90,6 +95,15 @@ func (e *environ) examine(ctx context.Context, portBase int) []finding {
 		out = append(out, finding{"mail server at " + address, examineSMTP(ctx, address)})
 	}
 	return out
+}
+
+// examineNames finds the variables that nothing reads.
+func (e *environ) examineNames() (out []finding, err error) {
+	found, err := unread(e.vars)
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		out = append(out, finding{"variable " + name, errors.New(found[name])})
+	}
+	return out, err
 }
 
 // examineData looks at what tulifo up uses, or would use, on this machine.

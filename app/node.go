@@ -232,9 +232,6 @@ func (n *node) close() {
 	}
 }
 
-// databaseWait is how long a database that is just starting is waited for.
-const databaseWait = 10 * time.Second
-
 // migrate brings the schemas of the services and of the bus up to date. Its errors say what to do.
 func migrate(ctx context.Context, c Config, entries []entry, log *slog.Logger) error {
 	all := []postgres.Migration{bus.Migration}
@@ -246,11 +243,11 @@ func migrate(ctx context.Context, c Config, entries []entry, log *slog.Logger) e
 }
 
 func migrateAll(ctx context.Context, c Config, log *slog.Logger, all ...postgres.Migration) error {
-	return awaitDatabase(ctx, log, func(ctx context.Context) error { return postgres.Migrate(ctx, c.DatabaseDirectURL, all...) })
+	return awaitDatabase(ctx, c, log, func(ctx context.Context) error { return postgres.Migrate(ctx, c.DatabaseDirectURL, all...) })
 }
 
 // awaitDatabase runs ask, again while the database is just starting. Its errors say what to do.
-func awaitDatabase(ctx context.Context, log *slog.Logger, ask func(context.Context) error) error {
+func awaitDatabase(ctx context.Context, c Config, log *slog.Logger, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for began, told := time.Now(), false; ; {
@@ -260,10 +257,10 @@ func awaitDatabase(ctx context.Context, log *slog.Logger, ask func(context.Conte
 			return nil
 		case errs.KindOf(err) != errs.Unavailable:
 			return databaseProblem(err)
-		case time.Since(began) > databaseWait:
+		case time.Since(began) > c.DatabaseWait:
 			return fmt.Errorf("the database does not answer; check DATABASE_URL and that it runs (%w)", shortCause(err))
 		case !told:
-			log.Warn("waiting for the database", "for", databaseWait.String(), "error", shortCause(err))
+			log.Warn("waiting for the database", "for", c.DatabaseWait.String(), "error", shortCause(err))
 			told = true
 		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {

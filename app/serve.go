@@ -48,6 +48,9 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 	if err := known(names); err != nil {
 		return usageError{err}
 	}
+	if err := warnUnread(environment, log); err != nil {
+		return err
+	}
 	if environment["HOST"] == "" {
 		environment["HOST"] = "0.0.0.0"
 	}

@@ -132,6 +132,9 @@ func upUntil(ctx context.Context, o upOptions, environment map[string]string, ou
 
 // newMachine reads the configuration, opens the data directory and the ports, and starts Postgres unless the environment names one.
 func newMachine(ctx context.Context, o upOptions, environment map[string]string, out io.Writer, log *slog.Logger) (_ *machine, err error) {
+	if err := warnUnread(environment, log); err != nil {
+		return nil, err
+	}
 	if environment["HOST"] == "" {
 		environment["HOST"] = loopback
 	}
