@@ -178,10 +178,22 @@ const janitor = `cat >/dev/null
 for group in "$1"/*/group; do [ -e "$group" ] && kill -s KILL -- "-$(cat "$group")"; done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }`
 
-// leash is the janitor's input; it is kept open until this process ends.
-//
-//lint:ignore U1000 it is there to be held, not to be read
-var leash io.Closer
+// leash is the janitor's input, kept open until this process ends; cleared is closed when the janitor has done its work.
+var (
+	leash   io.Closer
+	cleared = make(chan struct{})
+)
+
+// clearAway ends all servers of this process, and returns when they and their files are gone.
+func clearAway() error {
+	err := leash.Close()
+	select {
+	case <-cleared:
+	case <-time.After(longest):
+		err = errors.Join(err, errors.New("the test servers do not end"))
+	}
+	return err
+}
 
 // root is the directory of all servers of this process, which a janitor clears away after it.
 var root = sync.OnceValues(func() (string, error) {
@@ -200,7 +212,7 @@ var root = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("janitor of the test servers: %w", err)
 	}
 	// Its end is of no interest, but a dead child wants to be waited for.
-	go func() { _ = cmd.Wait() }()
+	go func() { _ = cmd.Wait(); close(cleared) }()
 	leash = in
 	return dir, nil
 })

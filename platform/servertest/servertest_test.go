@@ -108,7 +108,7 @@ func TestKilledRunLeavesNoServer(t *testing.T) {
 func TestRunSharesItsServers(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(servertest.Variable) == "" {
-		if err := servertest.Share(); err != nil {
+		if _, err := servertest.Share(); err != nil {
 			t.Fatal(err)
 		}
 	}

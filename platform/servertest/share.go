@@ -49,16 +49,16 @@ func need(t testing.TB, k *kind) shared {
 }
 
 // Share has the commands that this process runs from now on share its servers, by a variable in this process's environment. A server starts when one of them first asks for it,
-// and ends with this process.
-func Share() error {
+// and all end when the answered function is called, at the latest with this process.
+func Share() (end func() error, err error) {
 	dir, err := root()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	socket := filepath.Join(dir, "ask")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
-		return fmt.Errorf("test servers: %w", err)
+		return nil, fmt.Errorf("test servers: %w", err)
 	}
 	go func() {
 		for {
@@ -69,7 +69,7 @@ func Share() error {
 			go answer(c)
 		}
 	}()
-	return os.Setenv(Variable, socket)
+	return clearAway, os.Setenv(Variable, socket)
 }
 
 // answer reads the name of a kind and says its server's address and directory, or "error" and why there is none.
