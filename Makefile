@@ -46,7 +46,7 @@ soak: ## all samples of the tests that take some, then fuzz every parser and cra
 	@TULIFO_SOAK=1 .cache/testrun go test -run '^Test(Crash|OpenAPIFuzz)' -count=1 -timeout 0 -v ./app -soak=$(SOAK)
 
 bench: build ## measure beside nginx, Caddy, RabbitMQ, pgbench and Express, and write docs/benchmarks.md (ARGS="-only read,slots": those alone, unwritten)
-	@tools/need go npm pgbench nginx caddy rabbitmq
+	@tools/need go npm pgbench nginx caddy redis rabbitmq mongo
 	@go build -o .cache/bench ./bench
 	@.cache/bench $(ARGS)
 

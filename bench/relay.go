@@ -3,18 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,6 +16,7 @@ import (
 	"tulifo/platform/bus"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
+	"tulifo/platform/servertest"
 )
 
 type measured struct{ N int }
@@ -32,17 +26,18 @@ func (measured) Type() string { return "bench.measured" }
 // relay is how fast committed events reach the bus, beside a publisher that waits for RabbitMQ's confirm of each, and how the time to drain
 // a backlog grows with it.
 func relay(ctx context.Context, b *bench) (_ []finding, err error) {
-	broker, err := b.rabbit(ctx)
+	p, err := servertest.LaunchRabbitMQ()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, broker.close()) }()
+	defer func() { err = errors.Join(err, p.Close()) }()
+	rabbit := broker{p}
 	work, err := b.outbox(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer work.close()
-	p, err := inTurns(min(b.pairs, 5), func() (float64, error) { return work.drain(ctx, 10_000) }, func() (float64, error) { return broker.confirmed(ctx, 1000) })
+	pair, err := inTurns(min(b.pairs, 5), func() (float64, error) { return work.drain(ctx, 10_000) }, func() (float64, error) { return rabbit.confirmed(ctx, 1000) })
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +51,7 @@ func relay(ctx context.Context, b *bench) (_ []finding, err error) {
 	}
 	return []finding{
 		{Job: "a write with its event, beside the write alone: time for a transaction", Ours: micro(write.ours), Opponent: micro(write.theirs), Ratio: write.spread(), Target: "≤ 1.25 ×", Met: write.ratio <= 1.25, Bound: "the event travels with COMMIT: no round trip more, one row and one index entry more"},
-		{Job: "outbox relay: events carried to the bus", Ours: perSecond(p.ours), Opponent: "RabbitMQ quorum queue, each confirm awaited " + perSecond(p.theirs), Ratio: p.spread(), Target: "≥ 2 ×", Met: p.ratio >= 2, Bound: "one transaction a batch against one confirm a message"},
+		{Job: "outbox relay: events carried to the bus", Ours: perSecond(pair.ours), Opponent: "RabbitMQ quorum queue, each confirm awaited " + perSecond(pair.theirs), Ratio: pair.spread(), Target: "≥ 2 ×", Met: pair.ratio >= 2, Bound: "one transaction a batch against one confirm a message"},
 		{Job: "outbox relay: a backlog of 100,000 beside one of 10,000", Ours: perSecond(deep.ours), Opponent: perSecond(deep.theirs), Ratio: deep.spread(), Target: "flat (≥ 0.85 ×)", Met: deep.ratio >= 0.85, Bound: "the outbox's index is read from its low end; published rows are deleted"},
 	}, nil
 }
@@ -156,59 +151,12 @@ func (c *carried) close() {
 	c.session.Close()
 }
 
-// broker is a RabbitMQ of our own.
-type broker struct {
-	process *process
-	dir     string
-	epmd    int
-	address string
-}
-
-const (
-	amqpPort = 22400
-	distPort = 22401
-	epmdPort = 22402
-)
-
-// rabbit starts a broker past its wrapper, which would change user and write to places of the machine.
-func (b *bench) rabbit(ctx context.Context) (*broker, error) {
-	const program = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-	if _, err := os.Stat(program); err != nil {
-		return nil, errors.New("RabbitMQ was not found: install it (Debian: apt-get install rabbitmq-server)")
-	}
-	dir := b.path("rabbit")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	conf := fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\ndisk_free_limit.absolute = 100MB\nvm_memory_high_watermark.absolute = 1GB\n", amqpPort)
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "rabbitmq.conf"), []byte(conf), 0o644), os.WriteFile(filepath.Join(dir, "enabled_plugins"), []byte("[].\n"), 0o644)); err != nil {
-		return nil, err
-	}
-	env := []string{"HOME=" + dir, "RABBITMQ_CONF_ENV_FILE=/dev/null", "RABBITMQ_NODENAME=bench@localhost", "RABBITMQ_MNESIA_BASE=" + dir + "/mnesia", "RABBITMQ_LOG_BASE=" + dir + "/log",
-		"RABBITMQ_CONFIG_FILE=" + dir + "/rabbitmq.conf", "RABBITMQ_ENABLED_PLUGINS_FILE=" + dir + "/enabled_plugins", "RABBITMQ_PID_FILE=" + dir + "/pid",
-		"RABBITMQ_DIST_PORT=" + strconv.Itoa(distPort), "ERL_EPMD_PORT=" + strconv.Itoa(epmdPort), "ERL_EPMD_ADDRESS=127.0.0.1",
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"}
-	p, err := b.start("rabbitmq", env, program)
-	if err != nil {
-		return nil, err
-	}
-	r := &broker{p, dir, epmdPort, "amqp://guest:guest@127.0.0.1:" + strconv.Itoa(amqpPort) + "/"}
-	err = p.until(ctx, time.Minute, func() bool {
-		c, err := amqp.DialConfig(r.address, amqp.Config{Dial: func(network, addr string) (net.Conn, error) { return net.DialTimeout(network, addr, time.Second) }})
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, r.close())
-	}
-	return r, nil
-}
+// broker is a RabbitMQ that a publisher waits for.
+type broker struct{ *servertest.Process }
 
 // confirmed publishes n persistent messages to a quorum queue, waits for the confirm of each, and answers how many a second it managed.
-func (r *broker) confirmed(ctx context.Context, n int) (float64, error) {
-	conn, err := amqp.Dial(r.address)
+func (r broker) confirmed(ctx context.Context, n int) (float64, error) {
+	conn, err := amqp.Dial(r.URL())
 	if err != nil {
 		return 0, err
 	}
@@ -238,25 +186,4 @@ func (r *broker) confirmed(ctx context.Context, n int) (float64, error) {
 	rate := float64(n) / time.Since(began).Seconds()
 	_, err = ch.QueueDelete(queue, false, false, false)
 	return rate, err
-}
-
-// close kills the node, whose process is not the one that was started, and the port mapper that outlives it. Its error says that the mapper
-// still runs.
-func (r *broker) close() error {
-	if raw, err := os.ReadFile(filepath.Join(r.dir, "pid")); err == nil {
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	r.process.stop()
-	var said []byte
-	for range 20 {
-		var err error
-		if said, err = exec.Command("epmd", "-port", strconv.Itoa(r.epmd), "-kill").CombinedOutput(); err == nil && !strings.Contains(string(said), "living nodes") {
-			return nil
-		}
-		// The mapper refuses to end until it has noticed that the node is gone, and tells nobody when it has: asking again is all there is.
-		<-time.After(200 * time.Millisecond)
-	}
-	return fmt.Errorf("the port mapper at %d does not end: %s", r.epmd, said)
 }
