@@ -2,8 +2,6 @@ package blob
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"tulifo/platform/errs"
 )
 
 // Files is the Store under a directory of one machine. A blob's last Put is its file's modification time.
@@ -46,30 +42,19 @@ func (f *Files) Close() error { return f.lock.Close() }
 
 // Put is Store's.
 func (f *Files) Put(ctx context.Context, contentType string, r io.Reader, max int64) (Ref, int64, error) {
-	kind, err := suffix(contentType)
-	if err != nil {
-		return "", 0, err
-	}
 	tmp, err := os.CreateTemp(filepath.Join(f.dir, incoming), "put-")
 	if err != nil {
 		return "", 0, fmt.Errorf("blob: put: %w", err)
 	}
 	// After the rename there is nothing left to remove.
 	defer func() { _ = tmp.Close(); _ = os.Remove(tmp.Name()) }()
-	hash := sha256.New()
-	size, err := io.Copy(io.MultiWriter(tmp, hash), io.LimitReader(&cancelled{ctx, r}, max+1))
-	switch {
-	case err != nil:
-		return "", 0, fmt.Errorf("blob: put: %w", err)
-	case size > max:
-		return "", 0, errs.New(errs.TooLarge, "The file is too large.")
-	case size == 0:
-		return "", 0, errs.New(errs.Invalid, "The file is empty.")
+	ref, size, err := gather(ctx, tmp, contentType, r, max)
+	if err != nil {
+		return "", 0, err
 	}
 	if err := tmp.Sync(); err != nil {
 		return "", 0, fmt.Errorf("blob: put: %w", err)
 	}
-	ref := Ref(hex.EncodeToString(hash.Sum(nil)) + "." + kind)
 	if err := f.keep(tmp.Name(), ref); err != nil {
 		return "", 0, fmt.Errorf("blob: put: %w", err)
 	}
@@ -181,19 +166,12 @@ func (f *Files) Sweep(ctx context.Context, now time.Time, referenced func(contex
 }
 
 func (f *Files) sweep(ctx context.Context, refs []Ref, before time.Time, referenced func(context.Context, []Ref) ([]Ref, error)) (int, error) {
-	named, err := referenced(ctx, refs)
+	orphaned, err := orphans(ctx, refs, referenced)
 	if err != nil {
 		return 0, err
 	}
-	keep := map[Ref]bool{}
-	for _, r := range named {
-		keep[r] = true
-	}
 	removed := 0
-	for _, r := range refs {
-		if keep[r] {
-			continue
-		}
+	for _, r := range orphaned {
 		gone, err := f.removeOld(r, before)
 		if err != nil {
 			return removed, err
@@ -250,17 +228,4 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
-}
-
-// cancelled is a reader that ends with its context.
-type cancelled struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *cancelled) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
