@@ -3,6 +3,7 @@ package app
 import (
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -10,6 +11,9 @@ import (
 )
 
 var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "X"}
+
+// narrowed are the addresses of an operation whose pattern fits more than it has.
+var narrowed = map[string]*regexp.Regexp{"/api/bookings/{id}/{document}": regexp.MustCompile("^/api/bookings/(calendar/[^/]+|[^/]+/ics)$")}
 
 // methods asks every path with every method that it does not have, as nobody and as whom it is for, and asks for a method in a header.
 func (m *matrix) methods(all []route) {
@@ -27,6 +31,15 @@ func (m *matrix) methods(all []route) {
 			token = m.token(r, r.roles[0], th)
 		}
 		for _, method := range allMethods {
+			// What is nobody's is absent whatever the method, and does not tell of a neighbour's wildcard.
+			path, query, _ := strings.Cut(address, "?")
+			nothing := path + "/nonsense"
+			if len(methodsAt(have, nothing)) == 0 {
+				m.cells["nowhere"]++
+				if a := r.do(httptest.NewRequest(method, nothing+"?"+query, nil), token); a.Code != http.StatusNotFound {
+					m.t.Errorf("%s %s answers %d where nothing is, instead of 404: %.200s", method, nothing, a.Code, a.Body)
+				}
+			}
 			if slices.Contains(allowed, method) || method == http.MethodHead && slices.Contains(allowed, http.MethodGet) {
 				continue
 			}
@@ -56,7 +69,7 @@ func methodsAt(have map[string][]string, address string) (methods []string) {
 		for i := 0; fits && i < len(parts); i++ {
 			fits = pattern[i] == parts[i] || strings.HasPrefix(pattern[i], "{")
 		}
-		if fits {
+		if only := narrowed[path]; fits && (only == nil || only.MatchString(address)) {
 			methods = append(methods, those...)
 		}
 	}

@@ -62,6 +62,10 @@ func accessCookie(req *http.Request) (string, bool) {
 func (r *Router) guard(o *operation) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		req, w := request(ctx)
+		if o.paths != nil && !o.paths.MatchString(req.URL.Path) {
+			r.noRoute(w, req)
+			return
+		}
 		caller, err := r.authenticate(req)
 		switch {
 		case o.public && err != nil:

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,7 @@ type operation struct {
 	raw      bool
 	maxBody  int64
 	deadline time.Duration
+	paths    *regexp.Regexp // nil: all that the pattern fits
 }
 
 // For lets callers with one of the roles in; every role is named, admin too.
@@ -55,6 +57,13 @@ func Anyone(o *operation) {
 
 // Public lets everybody in; with a good token the caller is known all the same.
 func Public(o *operation) { o.public = true }
+
+// Paths narrows an operation to the addresses that match expr as a whole, where its pattern fits more than it has: net/http tells wildcards
+// from words only by whole segments. At any other address the operation does not exist.
+func Paths(expr string) Option {
+	paths := regexp.MustCompile("^(?:" + expr + ")$")
+	return func(o *operation) { o.paths = paths }
+}
 
 // Relation is what a person must be to the thing that the operation is about. Who is not, gets the same answer as for a thing that is not there.
 // Services are let in by role alone, and so is who is named beside the relation.
@@ -165,6 +174,9 @@ func register[I, O any](r *Router, method, path string, h func(context.Context, 
 	}
 	if o.once && (o.public || o.secret) {
 		panic(name + " cannot be Once: strangers would share its answers, and secrets would be stored")
+	}
+	if o.paths != nil {
+		r.paths[name] = o.paths
 	}
 	huma.Register(r.api, r.describe(method, path, reflect.TypeFor[O](), o), func(ctx context.Context, in *I) (*answer, error) {
 		ctx, cancel := context.WithTimeout(crash.Because(ctx, name), o.deadline)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path"
+	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,7 @@ type Router struct {
 	o      Options
 	mux    *http.ServeMux
 	api    huma.API
+	paths  map[string]*regexp.Regexp // what Paths says of an operation, by its pattern
 	csrf   *http.CrossOriginProtection
 	ready  atomic.Bool
 	awayAt atomic.Int64 // Unix nanoseconds of the last line about a dependency that is away
@@ -57,7 +59,7 @@ func NewRouter(o Options) *Router {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	r := &Router{o: o, mux: http.NewServeMux(), csrf: http.NewCrossOriginProtection()}
+	r := &Router{o: o, mux: http.NewServeMux(), paths: map[string]*regexp.Regexp{}, csrf: http.NewCrossOriginProtection()}
 	c := huma.DefaultConfig("Tulifo "+o.Service, "1.0.0")
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
 	c.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
@@ -148,7 +150,7 @@ func (r *Router) noRoute(w http.ResponseWriter, req *http.Request) {
 	var allowed []string
 	for _, m := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		probe.Method = m
-		if _, pattern := r.mux.Handler(probe); pattern != "/" && pattern != "" {
+		if _, pattern := r.mux.Handler(probe); pattern != "/" && pattern != "" && r.has(pattern, req.URL.Path) {
 			allowed = append(allowed, m)
 		}
 	}
@@ -160,6 +162,12 @@ func (r *Router) noRoute(w http.ResponseWriter, req *http.Request) {
 		w.Header().Add("Allow", m)
 	}
 	WriteError(w, req, errs.New(errs.NotAllowed, "This path does not answer the method "+shown(req.Method)+"."))
+}
+
+// has says whether the operation of a pattern that fits an address exists there.
+func (r *Router) has(pattern, path string) bool {
+	only := r.paths[pattern]
+	return only == nil || only.MatchString(path)
 }
 
 func shown(method string) string {

@@ -36,7 +36,7 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/bookings/calendar", s.newFeed, parties, api.Of(api.NoOne), api.Created, api.Secret, api.Summary("A new secret address of the caller's calendar feed; an older one stops working."))
 	api.Delete(r, "/api/bookings/calendar", s.noFeed, parties, api.Of(api.NoOne), api.Summary("Close the caller's calendar feed."))
 	// One route for /{id}/ics and /calendar/{token}.ics: net/http holds that the two patterns conflict.
-	api.Get(r, "/api/bookings/{id}/{document}", s.document, api.Public, api.Summary("A booking as a calendar file (…/{id}/ics, for its parties), or a calendar feed (…/calendar/{token}.ics)."))
+	api.Get(r, "/api/bookings/{id}/{document}", s.document, api.Public, api.Paths("/api/bookings/(?:calendar/[^/]+|[^/]+/ics)"), api.Summary("A booking as a calendar file (…/{id}/ics, for its parties), or a calendar feed (…/calendar/{token}.ics)."))
 	s.availabilityRoutes(r)
 	s.departureRoutes(r)
 }

@@ -131,8 +131,6 @@ func (s *Service) document(ctx context.Context, in *documentIn) (api.File, error
 	}
 	by := token.From(ctx)
 	switch {
-	case in.Document != "ics":
-		return api.File{}, errs.New(errs.NotFound, "There is nothing at this path.")
 	case by.Role == "":
 		return api.File{}, errs.New(errs.Unauthorized, "Sign in first.")
 	case !by.Is(token.Client, token.Worker, token.Admin):
