@@ -35,7 +35,7 @@ func folder(t *testing.T) string {
 
 func start(t *testing.T, o postgres.Options) *postgres.Server {
 	t.Helper()
-	s := must[*postgres.Server](t)(postgres.Start(within(t, time.Minute), o))
+	s := must[*postgres.Server](t)(postgres.Start(within(t, 3*time.Minute), o))
 	t.Cleanup(func() { _ = s.Stop(context.Background()) })
 	return s
 }
@@ -297,7 +297,7 @@ func TestInterruptedInitialisation(t *testing.T) {
 
 func TestBinariesAreFetched(t *testing.T) {
 	t.Parallel()
-	ctx, dir := within(t, time.Minute), folder(t)
+	ctx, dir := within(t, 3*time.Minute), folder(t)
 	var last, total atomic.Int64
 	o := postgres.Options{Dir: filepath.Join(dir, "data"), Bin: filepath.Join(dir, "bin"), Unsafe: true, Progress: func(d, of int64) { last.Store(d); total.Store(of) }}
 	s := start(t, o)
