@@ -16,12 +16,12 @@ import (
 
 // BenchmarkLatency is the time from a commit to the commit of its effect, with fsync on.
 func BenchmarkLatency(b *testing.B) {
-	_, url := ownServer(b)
-	p := start(b, url)
+	_, url := ownServer(b, migrations()...)
+	p := start(b, tablesAt(url))
 	done := make(chan struct{}, 1)
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error {
+	on(p, func(ctx context.Context, tx outbox.Tx, e told) error {
 		tx.Committed(func() { done <- struct{}{} })
-		return leave(ctx, tx, e.N)
+		return p.leave(ctx, tx, e.N)
 	})
 	p.run()
 	p.tell(uuid.New(), 0)
@@ -43,7 +43,7 @@ func BenchmarkLatency(b *testing.B) {
 func BenchmarkDrain(b *testing.B) {
 	for name, on := range map[string]func(*outbox.Inbox){
 		"single": func(in *outbox.Inbox) {
-			outbox.On(in, func(ctx context.Context, tx postgres.Tx, e told) error { return leave(ctx, tx, e.N) })
+			outbox.On(in, func(ctx context.Context, tx postgres.Tx, e told) error { return rows{}.leave(ctx, tx, e.N) })
 		},
 		"batch": func(in *outbox.Inbox) {
 			outbox.OnBatch(in, func(ctx context.Context, tx postgres.Tx, all []told) error {
@@ -58,14 +58,14 @@ func BenchmarkDrain(b *testing.B) {
 		},
 	} {
 		b.Run(name, func(b *testing.B) {
-			_, url := ownServer(b)
-			p := start(b, url)
+			_, url := ownServer(b, migrations()...)
+			p := start(b, tablesAt(url))
 			on(p.in)
 			const backlog = 20_000
 			for range b.N {
 				b.StopTimer()
 				for range backlog / 500 {
-					err := p.teller.InTx(b.Context(), func(tx postgres.Tx) error {
+					err := p.teller.inTx(b.Context(), func(tx outbox.Tx) error {
 						for n := range 500 {
 							if err := outbox.Add(b.Context(), tx, uuid.New(), told{n}); err != nil {
 								return err
@@ -99,7 +99,7 @@ func cpu(t testing.TB) time.Duration {
 
 // BenchmarkIdle is what eight services in one process cost when nothing happens: CPU and garbage a second.
 func BenchmarkIdle(b *testing.B) {
-	_, url := ownServer(b)
+	_, url := ownServer(b, migrations()...)
 	var schemas []string
 	var all []postgres.Migration
 	for _, s := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
@@ -109,11 +109,11 @@ func BenchmarkIdle(b *testing.B) {
 	if err := postgres.Migrate(b.Context(), url, all...); err != nil {
 		b.Fatal(err)
 	}
-	p := start(b, url)
+	p := start(b, tablesAt(url))
 	ctx, cancel := context.WithCancel(b.Context())
 	defer func() { cancel(); p.work.Wait() }()
 	for _, s := range schemas {
-		db := open(b, p, s)
+		db := dial(b, url, s)
 		in := outbox.NewInbox(db, s, nil)
 		outbox.On(in, func(context.Context, postgres.Tx, told) error { return nil })
 		p.work.Go(func() { _ = in.Run(ctx, bus.Bus(p.bus)) })

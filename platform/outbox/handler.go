@@ -18,32 +18,38 @@ type handler struct {
 	version int // the highest that it understands
 	batch   bool
 	decode  func(json.RawMessage) (any, error)
-	run     func(context.Context, postgres.Tx, []any) error // one value, or up to batchMax when batch
+	sql     bool                                   // it works on rows
+	run     func(context.Context, Tx, []any) error // one value, or up to batchMax when batch
 }
 
 // On has fn change the service's data once for each E, in a transaction that remembers the event. Several events may share tx.
 // fn makes no calls out: it records what is to be done. ctx carries tx, so that InTx joins it, and the envelope (EnvelopeFrom).
 // After an error fn is tried again, ten times in all with growing pauses; then the event goes to dead_letters with the error.
 func On[E Event](in *Inbox, fn func(context.Context, postgres.Tx, E) error) {
-	in.add(typeOf[E](), handler{version: versionOf[E](), decode: decode[E], run: func(ctx context.Context, tx postgres.Tx, values []any) error {
-		return fn(ctx, tx, values[0].(E))
+	in.add(typeOf[E](), handler{version: versionOf[E](), sql: true, decode: decode[E], run: func(ctx context.Context, tx Tx, values []any) error {
+		return fn(ctx, tx.(postgres.Tx), values[0].(E))
 	}})
 }
 
 // OnDoc is On for a service whose data are documents.
 func OnDoc[E Event](in *Inbox, fn func(context.Context, docdb.Tx, E) error) {
-	On(in, func(ctx context.Context, tx postgres.Tx, e E) error { return fn(ctx, docdb.Within(tx), e) })
+	in.add(typeOf[E](), handler{version: versionOf[E](), decode: decode[E], run: func(ctx context.Context, tx Tx, values []any) error {
+		if sql, ok := tx.(postgres.Tx); ok {
+			tx = docdb.Within(sql)
+		}
+		return fn(ctx, tx.(docdb.Tx), values[0].(E))
+	}})
 }
 
 // OnBatch is On for handlers that are cheaper on many events at once, up to 200 in the order of the bus; EnvelopesFrom has their envelopes.
 // After an error they come one at a time.
 func OnBatch[E Event](in *Inbox, fn func(context.Context, postgres.Tx, []E) error) {
-	in.add(typeOf[E](), handler{version: versionOf[E](), batch: true, decode: decode[E], run: func(ctx context.Context, tx postgres.Tx, values []any) error {
+	in.add(typeOf[E](), handler{version: versionOf[E](), sql: true, batch: true, decode: decode[E], run: func(ctx context.Context, tx Tx, values []any) error {
 		events := make([]E, len(values))
 		for i, v := range values {
 			events[i] = v.(E)
 		}
-		return fn(ctx, tx, events)
+		return fn(ctx, tx.(postgres.Tx), events)
 	}})
 }
 

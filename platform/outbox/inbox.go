@@ -15,7 +15,6 @@ import (
 
 	"tulifo/platform/bus"
 	"tulifo/platform/crash"
-	"tulifo/platform/postgres"
 )
 
 const (
@@ -23,9 +22,9 @@ const (
 	batchMax  = 200 // the same when the inbox has a handler of batches
 )
 
-// Inbox is what one service hears: its handlers, and the memory of what they have handled, in the service's own schema.
+// Inbox is what one service hears: its handlers, and the memory of what they have handled, beside the service's own data.
 type Inbox struct {
-	db       *postgres.DB
+	events   store
 	service  string
 	log      *slog.Logger
 	handlers map[string]handler
@@ -36,12 +35,13 @@ type Inbox struct {
 }
 
 // NewInbox is the inbox of a service, which is also the consumer's name on the bus. Handlers are added before Run.
-func NewInbox(db *postgres.DB, service string, log *slog.Logger) *Inbox {
+func NewInbox(db DB, service string, log *slog.Logger) *Inbox {
 	if log == nil {
 		log = slog.Default()
 	}
+	events, err := storeOf(db)
 	return &Inbox{
-		db: db, service: service, log: log.With("consumer", service),
+		events: events, wrong: err, service: service, log: log.With("consumer", service),
 		handlers: map[string]handler{}, retry: make(chan struct{}, 1),
 		pause: func(failures int) time.Duration { return backoff(retryFirst, retryLast, failures-1) },
 	}
@@ -50,6 +50,9 @@ func NewInbox(db *postgres.DB, service string, log *slog.Logger) *Inbox {
 func (in *Inbox) add(typ string, h handler) {
 	if _, taken := in.handlers[typ]; taken {
 		in.wrong = errors.Join(in.wrong, fmt.Errorf("inbox %s: two handlers for %s", in.service, typ))
+	}
+	if _, rows := in.events.(tables); h.sql && !rows && in.events != nil {
+		in.wrong = errors.Join(in.wrong, fmt.Errorf("inbox %s: the handler for %s works on rows, and the service's data are documents", in.service, typ))
 	}
 	in.handlers[typ] = h
 }
@@ -87,8 +90,8 @@ func (in *Inbox) Run(ctx context.Context, b bus.Bus) error {
 		}
 		run(func() error { return b.Consume(ctx, in.service, in.Types(), most, in.take) })
 		run(func() error { in.retryLoop(ctx); return nil })
-		run(func() error { in.pruneLoop(ctx); return nil })
 	}
+	run(func() error { in.pruneLoop(ctx); return nil })
 	if types := in.hearers.types(); len(types) > 0 {
 		forget := in.hearers.run(ctx, in.log)
 		defer forget()
@@ -158,8 +161,8 @@ func (in *Inbox) take(ctx context.Context, envelopes []bus.Envelope) error {
 func (in *Inbox) handle(ctx context.Context, events []taken) error {
 	ctx = crash.Because(ctx, events[0].envelope.Type)
 	crash.Before(ctx, in.service, crash.Handle, "")
-	err := in.db.InTx(ctx, func(tx postgres.Tx) error {
-		fresh, held, err := remember(ctx, tx, events)
+	err := in.events.inTx(ctx, func(ctx context.Context, tx Tx) error {
+		fresh, held, err := in.events.remember(ctx, tx, events)
 		if err != nil {
 			return err
 		}
@@ -170,10 +173,10 @@ func (in *Inbox) handle(ctx context.Context, events []taken) error {
 			case !fresh[id]:
 				continue
 			case held[subject]:
-				err = park(tx, t.envelope)
+				err = in.events.park(ctx, tx, t.envelope)
 			case t.bad != nil:
 				held[subject] = true
-				err = bury(tx, t.envelope, t.bad)
+				err = in.events.bury(ctx, tx, t.envelope, reason(t.bad))
 				in.log.Error("An event is not understood and went to the dead letters.", "event", id, "type", t.envelope.Type, "error", t.bad)
 			default:
 				todo = append(todo, t)
@@ -184,7 +187,7 @@ func (in *Inbox) handle(ctx context.Context, events []taken) error {
 			delete(fresh, id)
 		}
 		for _, step := range plan(todo) {
-			if err := step.run(postgres.With(ctx, tx), tx); err != nil {
+			if err := step.run(ctx, tx); err != nil {
 				return err
 			}
 		}
@@ -225,7 +228,7 @@ func plan(events []taken) []*step {
 	return steps
 }
 
-func (s *step) run(ctx context.Context, tx postgres.Tx) (err error) {
+func (s *step) run(ctx context.Context, tx Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("handler of %s panicked: %v\n%s", s.envelopes[0].Type, p, debug.Stack())

@@ -7,7 +7,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tulifo/platform/bus"
-	"tulifo/platform/postgres"
 )
 
 const scrapeBound = 2 * time.Second
@@ -35,16 +34,13 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- deadDesc
 }
 
-type depths struct{ Outbox, Parked, Dead int64 }
-
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeBound)
 	defer cancel()
 	gauge := func(d *prometheus.Desc, v int64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(v), c.in.service)
 	}
-	d, err := postgres.One[depths](ctx, c.in.db, `
-		SELECT (SELECT count(*) FROM outbox) AS outbox, (SELECT count(*) FROM parked) AS parked, (SELECT count(*) FROM dead_letters) AS dead`)
+	d, err := c.in.events.depths(ctx)
 	if err == nil {
 		gauge(depthDesc, d.Outbox)
 		gauge(parkedDesc, d.Parked)

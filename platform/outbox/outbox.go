@@ -17,7 +17,6 @@ import (
 
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
-	"tulifo/platform/docdb"
 	"tulifo/platform/obs"
 	"tulifo/platform/postgres"
 )
@@ -26,7 +25,7 @@ import (
 // version: the event then also has Version() int; 1 without it.
 type Event interface{ Type() string } // "booking.created"
 
-// Tx is the transaction of the fact: a postgres.Tx, or a docdb.Tx on the Postgres engine.
+// Tx is the transaction of the fact: a postgres.Tx or a docdb.Tx.
 type Tx interface {
 	Committed(fn func())
 }
@@ -58,7 +57,7 @@ func occurredAt(ctx context.Context) time.Time {
 	return clock.System.Now()
 }
 
-// Add publishes e about subject if and only if tx commits: at least once, in order per subject. It costs no round trip of its own. Events of
+// Add publishes e about subject if and only if tx commits: at least once, in order per subject. In Postgres it costs no round trip of its own. Events of
 // one subject keep their order when their transactions follow each other, as those do that move the same row.
 func Add(ctx context.Context, tx Tx, subject uuid.UUID, e Event) error {
 	return add(ctx, tx, subject, e, false)
@@ -71,7 +70,7 @@ func AddBroadcast(ctx context.Context, tx Tx, subject uuid.UUID, e Event) error 
 }
 
 func add(ctx context.Context, tx Tx, subject uuid.UUID, e Event, broadcast bool) error {
-	ptx, err := sqlTx(tx)
+	events, tx, err := within(tx)
 	if err != nil {
 		return err
 	}
@@ -84,13 +83,14 @@ func add(ctx context.Context, tx Tx, subject uuid.UUID, e Event, broadcast bool)
 		return fmt.Errorf("encode event %s: %w", e.Type(), err)
 	}
 	env := bus.Envelope{ID: id, Type: e.Type(), Version: version(e), OccurredAt: occurredAt(ctx), Subject: subject, Traceparent: obs.Traceparent(ctx), Data: data}
-	ptx.Later(`INSERT INTO outbox (id, type, version, occurred_at, subject, traceparent, data, broadcast) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		env.ID, env.Type, env.Version, env.OccurredAt, env.Subject, env.Traceparent, string(data), broadcast)
-	ptx.Committed(func() {
+	if err := events.add(ctx, tx, env, broadcast); err != nil {
+		return fmt.Errorf("add event %s: %w", e.Type(), err)
+	}
+	tx.Committed(func() {
 		if broadcast {
 			announce(env)
 		}
-		poke(ptx.DB())
+		poke(events)
 	})
 	return nil
 }
@@ -100,17 +100,4 @@ func version(e Event) int {
 		return v.Version()
 	}
 	return 1
-}
-
-// sqlTx finds the Postgres transaction below tx.
-func sqlTx(tx Tx) (postgres.Tx, error) {
-	if p, ok := tx.(postgres.Tx); ok {
-		return p, nil
-	}
-	if d, ok := tx.(docdb.Tx); ok {
-		if p, ok := docdb.SQL(d); ok {
-			return p, nil
-		}
-	}
-	return nil, fmt.Errorf("outbox: %T is not a transaction that events can be added to", tx)
 }

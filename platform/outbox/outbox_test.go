@@ -23,205 +23,206 @@ import (
 )
 
 func TestEventFollowsItsFact(t *testing.T) {
-	t.Parallel()
-	p := start(t, database(t))
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error { return leave(ctx, tx, e.N) })
-	p.run()
-	kept, lost := uuid.New(), uuid.New()
-	p.tell(kept, 0)
-	err := p.teller.InTx(t.Context(), func(tx postgres.Tx) error {
-		if err := outbox.Add(t.Context(), tx, lost, told{1}); err != nil {
-			return err
+	everywhere(t, func(t *testing.T, at home) {
+		p := start(t, at)
+		on(p, func(ctx context.Context, tx outbox.Tx, e told) error { return p.leave(ctx, tx, e.N) })
+		p.run()
+		kept, lost := uuid.New(), uuid.New()
+		p.tell(kept, 0)
+		err := p.teller.inTx(t.Context(), func(tx outbox.Tx) error {
+			if err := outbox.Add(t.Context(), tx, lost, told{1}); err != nil {
+				return err
+			}
+			return errNotNow
+		})
+		if !errors.Is(err, errNotNow) {
+			t.Fatal(err)
 		}
-		return errNotNow
+		p.settle()
+		if got := p.effects(); len(got) != 1 || got[0].Subject != kept {
+			t.Errorf("effects %v, want the one of %s", got, kept)
+		}
+		if n := count(t, p.teller, "outbox"); n != 0 {
+			t.Errorf("%d events are left in the outbox", n)
+		}
 	})
-	if !errors.Is(err, errNotNow) {
-		t.Fatal(err)
-	}
-	p.settle()
-	if got := p.effects(); len(got) != 1 || got[0].Subject != kept {
-		t.Errorf("effects %v, want the one of %s", got, kept)
-	}
-	if n := count(t, p.teller, "outbox"); n != 0 {
-		t.Errorf("%d events are left in the outbox", n)
-	}
 }
 
 func TestAddCostsNoRoundTrip(t *testing.T) {
 	t.Parallel()
-	p := start(t, database(t))
+	p := start(t, inTables(t))
 	p.tell(uuid.New(), 0)
-	before := p.teller.Trips()
+	db := p.teller.(rows).DB
+	before := db.Trips()
 	p.tell(uuid.New(), 1)
-	if n := p.teller.Trips() - before; n != 2 {
+	if n := db.Trips() - before; n != 2 {
 		t.Errorf("a fact and its event took %d round trips, not 2", n)
 	}
 }
 
 func TestEnvelope(t *testing.T) {
-	t.Parallel()
-	p := start(t, database(t))
-	now := clock.NewVirtual(time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
-	var mu sync.Mutex
-	var lines []string
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error {
-		env := outbox.EnvelopeFrom(ctx)
-		mu.Lock()
-		defer mu.Unlock()
-		lines = append(lines, fmt.Sprint(env.Type, " ", env.Version, " ", env.OccurredAt, " ", env.Producer, " ", env.Traceparent, " ", obs.Traceparent(ctx) == env.Traceparent))
-		return nil
+	everywhere(t, func(t *testing.T, at home) {
+		p := start(t, at)
+		now := clock.NewVirtual(time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+		var mu sync.Mutex
+		var lines []string
+		on(p, func(ctx context.Context, tx outbox.Tx, e told) error {
+			env := outbox.EnvelopeFrom(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			lines = append(lines, fmt.Sprint(env.Type, " ", env.Version, " ", env.OccurredAt, " ", env.Producer, " ", env.Traceparent, " ", obs.Traceparent(ctx) == env.Traceparent))
+			return nil
+		})
+		p.run()
+		const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		ctx := outbox.WithClock(obs.WithTraceparent(t.Context(), trace), now)
+		if err := p.tryTell(ctx, uuid.New(), 0); err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		if err := p.tryTell(outbox.At(ctx, now.Now().Add(-time.Hour)), uuid.New(), 0); err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		want := []string{
+			"test.told 1 2026-03-02 09:00:00 +0000 UTC teller " + trace + " true",
+			"test.told 1 2026-03-02 08:00:00 +0000 UTC teller " + trace + " true",
+		}
+		if diff := cmp.Diff(want, lines); diff != "" {
+			t.Error(diff)
+		}
 	})
-	p.run()
-	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-	ctx := outbox.WithClock(obs.WithTraceparent(t.Context(), trace), now)
-	if err := p.tryTell(ctx, uuid.New(), 0); err != nil {
-		t.Fatal(err)
-	}
-	p.settle()
-	if err := p.tryTell(outbox.At(ctx, now.Now().Add(-time.Hour)), uuid.New(), 0); err != nil {
-		t.Fatal(err)
-	}
-	p.settle()
-	want := []string{
-		"test.told 1 2026-03-02 09:00:00 +0000 UTC teller " + trace + " true",
-		"test.told 1 2026-03-02 08:00:00 +0000 UTC teller " + trace + " true",
-	}
-	if diff := cmp.Diff(want, lines); diff != "" {
-		t.Error(diff)
-	}
 }
 
 // Ten thousand events, four tellers, two processes, handlers that fail at random, one killed process: each event has one effect, in order.
 func TestExactlyOnce(t *testing.T) {
-	t.Parallel()
-	const subjects, each = 200, 50
-	url := database(t)
-	var failures atomic.Int64
-	handler := func(in *outbox.Inbox) {
-		outbox.On(in, func(ctx context.Context, tx postgres.Tx, e told) error {
-			if err := leave(ctx, tx, e.N); err != nil {
-				return err
-			}
-			switch rand.N(400) {
-			case 0:
-				failures.Add(1)
-				return errNotNow
-			case 1:
-				failures.Add(1)
-				panic("not now")
-			}
-			return nil
-		})
-	}
-	first, second := start(t, url), start(t, url)
-	for _, p := range []*process{first, second} {
-		handler(p.in)
-		// Long enough for later events of the subject to come meanwhile.
-		p.in.PauseOf(func(int) time.Duration { return 300 * time.Millisecond })
-	}
-	first.run()
-	var tellers sync.WaitGroup
-	for range 4 {
-		tellers.Go(func() {
-			ids := make([]uuid.UUID, subjects/4)
-			for i := range ids {
-				ids[i] = uuid.New()
-			}
-			for n := range each {
-				for _, id := range ids {
-					second.tell(id, n)
+	everywhere(t, func(t *testing.T, at home) {
+		const subjects = 200
+		each := at.few(50)
+		var failures atomic.Int64
+		handler := func(p *process) {
+			on(p, func(ctx context.Context, tx outbox.Tx, e told) error {
+				if err := p.leave(ctx, tx, e.N); err != nil {
+					return err
 				}
-			}
-		})
-	}
-	until(t, "some events are consumed", func() bool { return count(t, second.reader, "effects") > 500 })
-	second.run()
-	first.kill()
-	tellers.Wait()
-	second.settle()
-	inOrder(t, second.effects(), subjects, each)
-	if failures.Load() == 0 {
-		t.Error("no handler ever failed")
-	}
-	for _, table := range []string{"parked", "dead_letters"} {
-		if n := count(t, second.reader, table); n != 0 {
-			t.Errorf("%d rows are left in %s", n, table)
+				switch rand.N(at.few(400)) {
+				case 0:
+					failures.Add(1)
+					return errNotNow
+				case 1:
+					failures.Add(1)
+					panic("not now")
+				}
+				return nil
+			})
 		}
-	}
+		first, second := start(t, at), start(t, at)
+		for _, p := range []*process{first, second} {
+			handler(p)
+			// Long enough for later events of the subject to come meanwhile.
+			p.in.PauseOf(func(int) time.Duration { return 300 * time.Millisecond })
+		}
+		first.run()
+		var tellers sync.WaitGroup
+		for range 4 {
+			tellers.Go(func() {
+				ids := make([]uuid.UUID, subjects/4)
+				for i := range ids {
+					ids[i] = uuid.New()
+				}
+				for n := range each {
+					for _, id := range ids {
+						second.tell(id, n)
+					}
+				}
+			})
+		}
+		until(t, "some events are consumed", func() bool { return count(t, second.reader, "effects") > int64(at.few(500)) })
+		second.run()
+		first.kill()
+		tellers.Wait()
+		second.settle()
+		inOrder(t, second.effects(), subjects, each)
+		if failures.Load() == 0 {
+			t.Error("no handler ever failed")
+		}
+		for _, table := range []string{"parked", "dead_letters"} {
+			if n := count(t, second.reader, table); n != 0 {
+				t.Errorf("%d rows are left in %s", n, table)
+			}
+		}
+	})
 }
 
 func TestDeadLettersParkAndReplay(t *testing.T) {
-	t.Parallel()
-	p := start(t, database(t))
-	bad, good := uuid.New(), uuid.New()
-	var mended atomic.Bool
-	var calls atomic.Int64
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error {
-		if outbox.EnvelopeFrom(ctx).Subject == bad && e.N == 1 && !mended.Load() {
-			calls.Add(1)
-			return errors.New("the thing is broken \x00\xff")
-		}
-		return leave(ctx, tx, e.N)
-	})
-	p.run()
-	for n := range 4 {
-		p.tell(bad, n)
-		p.tell(good, n)
-	}
-	p.settle()
-	p.tell(bad, 4)
-	p.settle()
-	of := func(subject uuid.UUID) (ns []int) {
-		for _, e := range p.effects() {
-			if e.Subject == subject {
-				ns = append(ns, e.N)
+	everywhere(t, func(t *testing.T, at home) {
+		p := start(t, at)
+		bad, good := uuid.New(), uuid.New()
+		var mended atomic.Bool
+		var calls atomic.Int64
+		on(p, func(ctx context.Context, tx outbox.Tx, e told) error {
+			if outbox.EnvelopeFrom(ctx).Subject == bad && e.N == 1 && !mended.Load() {
+				calls.Add(1)
+				return errors.New("the thing is broken \x00\xff")
 			}
-		}
-		return ns
-	}
-	if diff := cmp.Diff([]int{0, 1, 2, 3}, of(good)); diff != "" {
-		t.Errorf("other subjects: %s", diff)
-	}
-	if diff := cmp.Diff([]int{0}, of(bad)); diff != "" {
-		t.Errorf("the subject behind the dead letter: %s", diff)
-	}
-	type letter struct {
-		Attempts int
-		Reason   string
-	}
-	dead, err := postgres.All[letter](t.Context(), p.reader, `SELECT attempts, reason FROM dead_letters`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(dead) != 1 || dead[0].Attempts != 10 || !strings.Contains(dead[0].Reason, "the thing is broken") {
-		t.Errorf("dead letters %+v, want one after 10 failures with its reason", dead)
-	}
-	// The batch of the bus that it came in is tried as a whole first.
-	if n := calls.Load(); n < 10 || n > 11 {
-		t.Errorf("the handler was tried %d times", n)
-	}
-	if n := count(t, p.reader, "parked"); n != 3 {
-		t.Errorf("%d events are parked, want 3", n)
-	}
-	replay := func() {
-		t.Helper()
-		if n, err := outbox.Replay(t.Context(), p.reader, "reader"); n != 1 || err != nil {
-			t.Errorf("replayed %d, %v; want 1", n, err)
+			return p.leave(ctx, tx, e.N)
+		})
+		p.run()
+		for n := range 4 {
+			p.tell(bad, n)
+			p.tell(good, n)
 		}
 		p.settle()
-	}
-	replay()
-	if got := of(bad); len(got) != 1 || count(t, p.reader, "dead_letters") != 1 {
-		t.Errorf("replayed too early: effects %v", got)
-	}
-	mended.Store(true)
-	replay()
-	if diff := cmp.Diff([]int{0, 1, 2, 3, 4}, of(bad)); diff != "" {
-		t.Errorf("after the replay: %s", diff)
-	}
-	if n, err := outbox.Replay(t.Context(), p.reader, "reader"); n != 0 || err != nil {
-		t.Errorf("nothing is left to replay, got %d, %v", n, err)
-	}
+		p.tell(bad, 4)
+		p.settle()
+		of := func(subject uuid.UUID) (ns []int) {
+			for _, e := range p.effects() {
+				if e.Subject == subject {
+					ns = append(ns, e.N)
+				}
+			}
+			return ns
+		}
+		if diff := cmp.Diff([]int{0, 1, 2, 3}, of(good)); diff != "" {
+			t.Errorf("other subjects: %s", diff)
+		}
+		if diff := cmp.Diff([]int{0}, of(bad)); diff != "" {
+			t.Errorf("the subject behind the dead letter: %s", diff)
+		}
+		dead, err := p.reader.letters(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(dead) != 1 || dead[0].Attempts != 10 || !strings.Contains(dead[0].Reason, "the thing is broken") {
+			t.Errorf("dead letters %+v, want one after 10 failures with its reason", dead)
+		}
+		// The batch of the bus that it came in is tried as a whole first.
+		if n := calls.Load(); n < 10 || n > 11 {
+			t.Errorf("the handler was tried %d times", n)
+		}
+		if n := count(t, p.reader, "parked"); n != 3 {
+			t.Errorf("%d events are parked, want 3", n)
+		}
+		replay := func() {
+			t.Helper()
+			if n, err := outbox.Replay(t.Context(), p.reader.db(), "reader"); n != 1 || err != nil {
+				t.Errorf("replayed %d, %v; want 1", n, err)
+			}
+			p.settle()
+		}
+		replay()
+		if got := of(bad); len(got) != 1 || count(t, p.reader, "dead_letters") != 1 {
+			t.Errorf("replayed too early: effects %v", got)
+		}
+		mended.Store(true)
+		replay()
+		if diff := cmp.Diff([]int{0, 1, 2, 3, 4}, of(bad)); diff != "" {
+			t.Errorf("after the replay: %s", diff)
+		}
+		if n, err := outbox.Replay(t.Context(), p.reader.db(), "reader"); n != 0 || err != nil {
+			t.Errorf("nothing is left to replay, got %d, %v", n, err)
+		}
+	})
 }
 
 // newest is told as a later version of the producer tells it.
@@ -244,53 +245,58 @@ type wider struct {
 }
 
 func TestWhatCannotBeUnderstoodIsDeadAtOnce(t *testing.T) {
-	t.Parallel()
-	p := start(t, database(t))
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error { return leave(ctx, tx, e.N) })
-	p.run()
-	add := func(subject uuid.UUID, events ...outbox.Event) {
-		t.Helper()
-		err := p.teller.InTx(t.Context(), func(tx postgres.Tx) error {
-			for _, e := range events {
-				if err := outbox.Add(t.Context(), tx, subject, e); err != nil {
-					return err
+	everywhere(t, func(t *testing.T, at home) {
+		p := start(t, at)
+		on(p, func(ctx context.Context, tx outbox.Tx, e told) error { return p.leave(ctx, tx, e.N) })
+		p.run()
+		add := func(subject uuid.UUID, events ...outbox.Event) {
+			t.Helper()
+			err := p.teller.inTx(t.Context(), func(tx outbox.Tx) error {
+				for _, e := range events {
+					if err := outbox.Add(t.Context(), tx, subject, e); err != nil {
+						return err
+					}
 				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
-			return nil
-		})
+		}
+		fine := uuid.New()
+		add(uuid.New(), list{1}, told{1})
+		add(uuid.New(), newest{"x"}, told{1}, told{2})
+		add(uuid.New(), list(nil))
+		add(fine, told{0}, wider{told{1}, "more"})
+		p.settle()
+		inOrder(t, p.effects(), 1, 2)
+		dead, err := p.reader.letters(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	fine := uuid.New()
-	add(uuid.New(), list{1}, told{1})
-	add(uuid.New(), newest{"x"}, told{1}, told{2})
-	add(uuid.New(), list(nil))
-	add(fine, told{0}, wider{told{1}, "more"})
-	p.settle()
-	inOrder(t, p.effects(), 1, 2)
-	reasons, err := postgres.All[string](t.Context(), p.reader, `SELECT reason FROM dead_letters ORDER BY seq`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(reasons) != 3 || !strings.Contains(reasons[0], "not a test.told") || !strings.Contains(reasons[1], "version 2") || !strings.Contains(reasons[2], "no data") {
-		t.Errorf("reasons %q", reasons)
-	}
-	if n := count(t, p.reader, "parked"); n != 3 {
-		t.Errorf("%d events are parked behind them, want 3", n)
-	}
-	if n, err := outbox.Replay(t.Context(), p.reader, "reader"); n != 3 || err != nil {
-		t.Errorf("replayed %d, %v", n, err)
-	}
-	p.settle()
-	if n := count(t, p.reader, "dead_letters"); n != 3 {
-		t.Errorf("%d dead letters after a replay that mends nothing, want 3", n)
-	}
+		reasons := make([]string, len(dead))
+		for i, d := range dead {
+			reasons[i] = d.Reason
+		}
+		if len(reasons) != 3 || !strings.Contains(reasons[0], "not a test.told") || !strings.Contains(reasons[1], "version 2") || !strings.Contains(reasons[2], "no data") {
+			t.Errorf("reasons %q", reasons)
+		}
+		if n := count(t, p.reader, "parked"); n != 3 {
+			t.Errorf("%d events are parked behind them, want 3", n)
+		}
+		if n, err := outbox.Replay(t.Context(), p.reader.db(), "reader"); n != 3 || err != nil {
+			t.Errorf("replayed %d, %v", n, err)
+		}
+		p.settle()
+		if n := count(t, p.reader, "dead_letters"); n != 3 {
+			t.Errorf("%d dead letters after a replay that mends nothing, want 3", n)
+		}
+	})
 }
 
 func TestBatches(t *testing.T) {
 	t.Parallel()
-	p := start(t, database(t))
+	p := start(t, inTables(t))
 	var mu sync.Mutex
 	var most int
 	outbox.OnBatch(p.in, func(ctx context.Context, tx postgres.Tx, all []told) error {
@@ -311,14 +317,14 @@ func TestBatches(t *testing.T) {
 		_, err := tx.Exec(ctx, `INSERT INTO effects (event_id, subject, n) SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[])`, ids, subjects, ns)
 		return err
 	})
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e heard) error { return leave(ctx, tx, e.N) })
+	on(p, func(ctx context.Context, tx outbox.Tx, e heard) error { return p.leave(ctx, tx, e.N) })
 	const subjects, each = 20, 20
 	ids := make([]uuid.UUID, subjects)
 	for i := range ids {
 		ids[i] = uuid.New()
 	}
 	for n := range each {
-		err := p.teller.InTx(t.Context(), func(tx postgres.Tx) error {
+		err := p.teller.inTx(t.Context(), func(tx outbox.Tx) error {
 			for _, id := range ids {
 				var e outbox.Event = told{n}
 				if n%7 == 3 {
@@ -344,36 +350,37 @@ func TestBatches(t *testing.T) {
 
 // What a handler tells is told once, and its consumers settle too.
 func TestChain(t *testing.T) {
-	t.Parallel()
-	p := start(t, database(t))
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error {
-		if e.N == 5 {
-			return leave(ctx, tx, e.N)
-		}
-		return outbox.Add(ctx, tx, outbox.EnvelopeFrom(ctx).Subject, heard(e))
-	})
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e heard) error {
-		return p.reader.InTx(ctx, func(joined postgres.Tx) error {
-			return outbox.Add(ctx, joined, outbox.EnvelopeFrom(ctx).Subject, told{e.N + 1})
+	everywhere(t, func(t *testing.T, at home) {
+		p := start(t, at)
+		on(p, func(ctx context.Context, tx outbox.Tx, e told) error {
+			if e.N == 5 {
+				return p.leave(ctx, tx, e.N)
+			}
+			return outbox.Add(ctx, tx, outbox.EnvelopeFrom(ctx).Subject, heard(e))
 		})
+		on(p, func(ctx context.Context, tx outbox.Tx, e heard) error {
+			return p.reader.inTx(ctx, func(joined outbox.Tx) error {
+				return outbox.Add(ctx, joined, outbox.EnvelopeFrom(ctx).Subject, told{e.N + 1})
+			})
+		})
+		p.run()
+		for range 20 {
+			p.tell(uuid.New(), 0)
+		}
+		p.settle()
+		if got := p.effects(); len(got) != 20 {
+			t.Errorf("%d chains came to their end when all had settled, not 20", len(got))
+		}
 	})
-	p.run()
-	for range 20 {
-		p.tell(uuid.New(), 0)
-	}
-	p.settle()
-	if got := p.effects(); len(got) != 20 {
-		t.Errorf("%d chains came to their end when all had settled, not 20", len(got))
-	}
 }
 
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	p := start(t, database(t))
+	p := start(t, inTables(t))
 	outbox.OnDoc(p.in, func(ctx context.Context, tx docdb.Tx, e told) error {
 		if e.N == 1 {
 			sql, _ := docdb.SQL(tx)
-			return leave(ctx, sql, e.N)
+			return p.leave(ctx, sql, e.N)
 		}
 		return outbox.Add(ctx, tx, outbox.EnvelopeFrom(ctx).Subject, told{1})
 	})
@@ -399,22 +406,23 @@ func TestTwoHandlersOfOneTypeAreRefused(t *testing.T) {
 }
 
 func TestPruneForgetsOnlyWhatIsOld(t *testing.T) {
-	t.Parallel()
-	p := start(t, database(t))
-	outbox.On(p.in, func(ctx context.Context, tx postgres.Tx, e told) error { return nil })
-	p.run()
-	p.tell(uuid.New(), 0)
-	p.settle()
-	if err := p.in.Prune(t.Context(), time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	if n := count(t, p.reader, "inbox"); n != 1 {
-		t.Errorf("%d remembered events, want the young one", n)
-	}
-	if err := p.in.Prune(t.Context(), -time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	if n := count(t, p.reader, "inbox"); n != 0 {
-		t.Errorf("%d remembered events, want none", n)
-	}
+	everywhere(t, func(t *testing.T, at home) {
+		p := start(t, at)
+		on(p, func(ctx context.Context, tx outbox.Tx, e told) error { return nil })
+		p.run()
+		p.tell(uuid.New(), 0)
+		p.settle()
+		if err := p.in.Prune(t.Context(), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, p.reader, "inbox"); n != 1 {
+			t.Errorf("%d remembered events, want the young one", n)
+		}
+		if err := p.in.Prune(t.Context(), -time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, p.reader, "inbox"); n != 0 {
+			t.Errorf("%d remembered events, want none", n)
+		}
+	})
 }

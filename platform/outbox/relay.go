@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"tulifo/platform/bus"
 	"tulifo/platform/crash"
@@ -30,10 +30,11 @@ const (
 // Relay carries a service's committed events to the bus. It runs in every process of the service; one of them does the work.
 // It hands the bus one batch at a time, in the order of the outbox, and forgets an event once the bus has it for good.
 type Relay struct {
-	db       *postgres.DB
+	events   store
 	bus      bus.Bus
 	producer string
-	session  *postgres.Session
+	lock     lock
+	wrong    error // of the wiring; Run answers it
 	log      *slog.Logger
 
 	leading atomic.Bool
@@ -41,23 +42,25 @@ type Relay struct {
 	away    chan struct{} // another process leads and something was committed here
 }
 
-// NewRelay is the relay of the outbox in db's schema; producer is the service's name.
-func NewRelay(db *postgres.DB, b bus.Bus, producer string, session *postgres.Session, log *slog.Logger) *Relay {
+// NewRelay is the relay of the outbox in db; producer is the service's name. Its leader holds a lock of session, where db is Postgres, and a
+// lease among the documents else: session may be nil then.
+func NewRelay(db DB, b bus.Bus, producer string, session *postgres.Session, log *slog.Logger) *Relay {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Relay{
-		db: db, bus: b, producer: producer, session: session, log: log.With("relay", producer),
-		wake: make(chan struct{}, 1), away: make(chan struct{}, 1),
+	r := &Relay{bus: b, producer: producer, log: log.With("relay", producer), wake: make(chan struct{}, 1), away: make(chan struct{}, 1)}
+	if r.events, r.wrong = storeOf(db); r.wrong == nil {
+		r.lock = r.events.lock(session)
 	}
+	return r
 }
 
 var relays sync.Map // of this process: *Relay → nil
 
-// poke tells the relay of db that something was committed.
-func poke(db *postgres.DB) {
+// poke tells the relay of events that something was committed.
+func poke(events store) {
 	relays.Range(func(k, _ any) bool {
-		if r := k.(*Relay); r.db != db {
+		if r := k.(*Relay); r.events != events {
 			return true
 		} else if r.leading.Load() {
 			signal(r.wake)
@@ -77,6 +80,9 @@ func signal(c chan struct{}) {
 
 // Run carries events until ctx ends, and then answers nil.
 func (r *Relay) Run(ctx context.Context) error {
+	if r.wrong != nil {
+		return r.wrong
+	}
 	relays.Store(r, nil)
 	defer relays.Delete(r)
 	var work sync.WaitGroup
@@ -91,15 +97,13 @@ func (r *Relay) Run(ctx context.Context) error {
 			r.log.Error("The relay does not hear other processes; it polls.", "error", err)
 		}
 	})
-	err := r.session.Lead(ctx, r.lock(), r.lead)
+	err := r.lock.lead(ctx, r.lead)
 	work.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
-
-func (r *Relay) lock() string { return r.db.Schema() + "/outbox" }
 
 // forward pokes the leading relay in another process.
 func (r *Relay) forward(ctx context.Context) {
@@ -170,32 +174,20 @@ func backoff(first, last time.Duration, failures int) time.Duration {
 // Flush is the last pass at shutdown, after Run has ended: what is committed by now goes to the bus, by this process or by the one that
 // took the work over.
 func (r *Relay) Flush(ctx context.Context) error {
-	held, ok, err := r.session.Lock(ctx, r.lock())
-	if err != nil {
-		return fmt.Errorf("last pass of relay %s: %w", r.producer, err)
+	if r.wrong != nil {
+		return r.wrong
 	}
-	if !ok {
-		return nil
-	}
-	defer held.Unlock()
-	if err := r.drain(ctx); err != nil {
+	if err := r.lock.once(ctx, r.drain); err != nil {
 		return fmt.Errorf("last pass of relay %s: %w", r.producer, err)
 	}
 	return nil
-}
-
-// row is one event in the outbox.
-type row struct {
-	seq       int64
-	broadcast bool
-	envelope  bus.Envelope
 }
 
 // drain carries what is there, chunk by chunk, until nothing is left.
 func (r *Relay) drain(ctx context.Context) error {
 	rows, err := r.next(ctx, nil)
 	for err == nil && len(rows) > 0 {
-		var done []int64
+		var done []row
 		if done, err = r.carry(ctx, rows); len(done) > 0 {
 			var more error
 			if rows, more = r.next(ctx, done); err == nil {
@@ -206,14 +198,23 @@ func (r *Relay) drain(ctx context.Context) error {
 	return err
 }
 
-// carry hands rows to the bus and answers those that it has.
-func (r *Relay) carry(ctx context.Context, rows []row) (done []int64, err error) {
+// carry hands rows to the bus, broadcasts last, and answers those that it has.
+func (r *Relay) carry(ctx context.Context, rows []row) (done []row, err error) {
+	slices.SortStableFunc(rows, func(a, b row) int {
+		switch {
+		case a.broadcast == b.broadcast:
+			return 0
+		case b.broadcast:
+			return -1
+		}
+		return 1
+	})
 	var events []bus.Envelope
 	for _, w := range rows {
-		if !w.broadcast {
-			events = append(events, w.envelope)
-			done = append(done, w.seq)
+		if w.broadcast {
+			break
 		}
+		events = append(events, w.envelope)
 	}
 	if len(events) > 0 {
 		crash.Before(ctx, r.producer, crash.Publish, "")
@@ -222,57 +223,24 @@ func (r *Relay) carry(ctx context.Context, rows []row) (done []int64, err error)
 		}
 		crash.After(ctx, r.producer, crash.Publish, "")
 	}
-	for _, w := range rows {
-		if w.broadcast {
-			if err := r.bus.Broadcast(ctx, w.envelope); err != nil {
-				return done, err
-			}
-			done = append(done, w.seq)
+	for n := len(events); n < len(rows); n++ {
+		if err := r.bus.Broadcast(ctx, rows[n].envelope); err != nil {
+			return rows[:n], err
 		}
 	}
-	return done, nil
+	return rows, nil
 }
 
-// forget waits for no disk: what is lost of it comes to the bus a second time, and consumers know it.
-const forget = `DELETE FROM outbox USING set_config('synchronous_commit', 'off', true) WHERE seq = ANY($1)`
-
-// next forgets what the bus has and answers what is to be carried next, in one round trip. What was handed over is forgotten also when ctx
-// has ended meanwhile.
-func (r *Relay) next(ctx context.Context, done []int64) (rows []row, err error) {
-	var b pgx.Batch
+// next forgets what the bus has and answers what is to be carried next. What was handed over is forgotten also when ctx has ended meanwhile.
+func (r *Relay) next(ctx context.Context, done []row) ([]row, error) {
 	if len(done) > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
-		b.Queue(forget, done)
 	}
-	b.Queue(`
-		SELECT seq, broadcast, id, type, version, occurred_at, subject, traceparent, data::text
-		FROM outbox ORDER BY seq LIMIT $1`, chunk)
-	res := r.db.SendBatch(ctx, &b)
-	defer func() {
-		if closed := res.Close(); err == nil {
-			err = closed
-		}
-	}()
-	if len(done) > 0 {
-		if _, err := res.Exec(); err != nil {
-			return nil, err
-		}
+	rows, err := r.events.next(ctx, done)
+	for i := range rows {
+		rows[i].envelope.Producer = r.producer
 	}
-	read, err := res.Query()
-	if err != nil {
-		return nil, err
-	}
-	defer read.Close()
-	for read.Next() {
-		w := row{envelope: bus.Envelope{Producer: r.producer}}
-		e := &w.envelope
-		if err := read.Scan(&w.seq, &w.broadcast, &e.ID, &e.Type, &e.Version, &e.OccurredAt, &e.Subject, &e.Traceparent, (*[]byte)(&e.Data)); err != nil {
-			return nil, err
-		}
-		e.OccurredAt = e.OccurredAt.UTC()
-		rows = append(rows, w)
-	}
-	return rows, read.Err()
+	return rows, err
 }

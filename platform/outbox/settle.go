@@ -7,7 +7,6 @@ import (
 
 	"tulifo/platform/bus"
 	"tulifo/platform/errs"
-	"tulifo/platform/postgres"
 )
 
 const settlePoll = 5 * time.Millisecond
@@ -16,7 +15,7 @@ const settlePoll = 5 * time.Millisecond
 // are empty, their consumers have no lag, and nothing waits for another try. Dead letters, and what is parked behind them, do not count.
 func Settle(ctx context.Context, b bus.Bus, in ...*Inbox) error {
 	for _, i := range in {
-		poke(i.db)
+		poke(i.events)
 	}
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -37,25 +36,17 @@ func Settle(ctx context.Context, b bus.Bus, in ...*Inbox) error {
 	}
 }
 
-// told is how many events were ever added, those of transactions that are open or failed included.
-const told = `SELECT last_value + is_called::int FROM outbox_seq_seq`
-
 // Told is how many events the services of the inboxes have ever told: it grows whenever one is added.
 func Told(ctx context.Context, in ...*Inbox) (int64, error) {
 	var sum int64
 	for _, i := range in {
-		n, err := postgres.One[int64](ctx, i.db, told)
+		n, err := i.events.told(ctx)
 		if err != nil {
 			return 0, fmt.Errorf("look at the outbox of %s: %w", i.service, err)
 		}
 		sum += n
 	}
 	return sum, nil
-}
-
-type state struct {
-	Told int64
-	Busy bool
 }
 
 // settled looks at the outboxes, then at the bus. An event that moved on between the two looks has told others meanwhile, which the counts
@@ -66,8 +57,7 @@ func settled(ctx context.Context, b bus.Bus, in []*Inbox) (bool, error) {
 		return false, err
 	}
 	for _, i := range in {
-		s, err := i.state(ctx)
-		if err != nil || s.Busy {
+		if _, busy, err := i.busy(ctx); err != nil || busy {
 			return false, err
 		}
 	}
@@ -86,21 +76,18 @@ func settled(ctx context.Context, b bus.Bus, in []*Inbox) (bool, error) {
 	}
 	var after int64
 	for _, i := range in {
-		s, err := i.state(ctx)
-		if err != nil || s.Busy {
+		told, busy, err := i.busy(ctx)
+		if err != nil || busy {
 			return false, err
 		}
-		after += s.Told
+		after += told
 	}
 	return after == before, nil
 }
 
-func (in *Inbox) state(ctx context.Context) (state, error) {
-	s, err := postgres.One[state](ctx, in.db, `
-		SELECT (`+told+`) AS told,
-			EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM parked p WHERE NOT EXISTS (SELECT FROM dead_letters d WHERE d.subject = p.subject)) AS busy`)
-	if err != nil {
-		return s, fmt.Errorf("look at the events of %s: %w", in.service, err)
+func (in *Inbox) busy(ctx context.Context) (told int64, busy bool, err error) {
+	if told, busy, err = in.events.busy(ctx); err != nil {
+		err = fmt.Errorf("look at the events of %s: %w", in.service, err)
 	}
-	return s, nil
+	return told, busy, err
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +16,6 @@ import (
 	"tulifo/platform/bus"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
-	"tulifo/platform/postgres/pgtest"
 )
 
 // told is the event of these tests.
@@ -36,32 +34,13 @@ func (heard) Type() string { return "test.heard" }
 
 var errNotNow = errors.New("not now")
 
-// effects is where consumers of these tests leave their effect: a row a call, so that a second effect shows.
-var effects = fstest.MapFS{"0001_effects.sql": {Data: []byte(`-- +goose Up
-CREATE TABLE effects (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id uuid NOT NULL, subject uuid NOT NULL, n integer NOT NULL);
-CREATE TABLE facts (subject uuid PRIMARY KEY, n integer NOT NULL);
-`)}}
-
-const (
-	tellerSchema = "tulifo_teller"
-	readerSchema = "tulifo_reader"
-)
-
-func migrations() []postgres.Migration {
-	return []postgres.Migration{
-		bus.Migration,
-		{Schema: tellerSchema, FS: effects}, outbox.Migration(tellerSchema),
-		{Schema: readerSchema, FS: effects}, outbox.Migration(readerSchema),
-	}
-}
-
 // process is one process that runs the teller, which has an outbox, and the reader, which has both.
 type process struct {
 	t              testing.TB
-	url            string
+	home           home
 	bus            *bus.Postgres
 	session        *postgres.Session
-	teller, reader *postgres.DB
+	teller, reader data
 	busDB          *postgres.DB
 	in             *outbox.Inbox
 	relays         []*outbox.Relay
@@ -71,20 +50,11 @@ type process struct {
 	work     sync.WaitGroup
 }
 
-func start(t testing.TB, url string) *process {
+func start(t testing.TB, at home) *process {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	open := func(schema string) *postgres.DB {
-		db, err := postgres.Open(context.Background(), postgres.Config{URL: url, Schema: schema, MaxConns: 6})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(db.Close)
-		return db
-	}
-	p := &process{t: t, url: url, teller: open(tellerSchema), reader: open(readerSchema)}
-	p.busDB = open(bus.Schema)
-	session, err := postgres.NewSession(url, log)
+	p := &process{t: t, home: at, teller: at.open(t, tellerSchema), reader: at.open(t, readerSchema), busDB: dial(t, at.url, bus.Schema)}
+	session, err := postgres.NewSession(at.url, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +64,11 @@ func start(t testing.TB, url string) *process {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.bus.Close)
-	p.in = outbox.NewInbox(p.reader, "reader", log)
+	p.in = outbox.NewInbox(p.reader.db(), "reader", log)
 	p.in.PauseOf(func(int) time.Duration { return time.Millisecond })
 	p.relays = []*outbox.Relay{
-		outbox.NewRelay(p.teller, p.bus, "teller", session, log),
-		outbox.NewRelay(p.reader, p.bus, "reader", session, log),
+		outbox.NewRelay(p.teller.db(), p.bus, "teller", session, log),
+		outbox.NewRelay(p.reader.db(), p.bus, "reader", session, log),
 	}
 	return p
 }
@@ -141,8 +111,8 @@ func (p *process) tell(subject uuid.UUID, n int) {
 }
 
 func (p *process) tryTell(ctx context.Context, subject uuid.UUID, n int) error {
-	return p.teller.InTx(ctx, func(tx postgres.Tx) error {
-		if _, err := tx.Exec(ctx, `INSERT INTO facts (subject, n) VALUES ($1, $2) ON CONFLICT (subject) DO UPDATE SET n = excluded.n`, subject, n); err != nil {
+	return p.teller.inTx(ctx, func(tx outbox.Tx) error {
+		if _, err := p.teller.state(ctx, tx, subject, n); err != nil {
 			return err
 		}
 		return outbox.Add(ctx, tx, subject, told{n})
@@ -152,23 +122,16 @@ func (p *process) tryTell(ctx context.Context, subject uuid.UUID, n int) error {
 // tellOnce commits fact n about subject unless it stands already: after an error nobody knows.
 func (p *process) tellOnce(subject uuid.UUID, n int) error {
 	ctx := context.Background()
-	return p.teller.InTx(ctx, func(tx postgres.Tx) error {
-		tag, err := tx.Exec(ctx, `
-			INSERT INTO facts AS f (subject, n) VALUES ($1, $2) ON CONFLICT (subject) DO UPDATE SET n = excluded.n WHERE f.n < excluded.n`, subject, n)
-		if err != nil || tag.RowsAffected() == 0 {
+	return p.teller.inTx(ctx, func(tx outbox.Tx) error {
+		if fresh, err := p.teller.state(ctx, tx, subject, n); err != nil || !fresh {
 			return err
 		}
 		return outbox.Add(ctx, tx, subject, told{n})
 	})
 }
 
-func open(t testing.TB, p *process, schema string) *postgres.DB {
-	t.Helper()
-	return pgtest.Open(t, p.url, schema)
-}
-
 // ownServer is a Postgres that only this test uses, with its disk kept safe.
-func ownServer(t testing.TB) (*postgres.Server, string) {
+func ownServer(t testing.TB, all ...postgres.Migration) (*postgres.Server, string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "outbox")
 	if err != nil {
@@ -188,7 +151,7 @@ func ownServer(t testing.TB) (*postgres.Server, string) {
 		}
 	})
 	url := server.URL("postgres")
-	if err := postgres.Migrate(context.Background(), url, migrations()...); err != nil {
+	if err := postgres.Migrate(context.Background(), url, all...); err != nil {
 		t.Fatal(err)
 	}
 	return server, url
@@ -203,38 +166,31 @@ func killHard(t testing.TB, server *postgres.Server) {
 }
 
 // leave notes the effect of the event in hand.
-func leave(ctx context.Context, tx postgres.Tx, n int) error {
-	e := outbox.EnvelopeFrom(ctx)
-	_, err := tx.Exec(ctx, `INSERT INTO effects (event_id, subject, n) VALUES ($1, $2, $3)`, e.ID, e.Subject, n)
-	return err
+func (p *process) leave(ctx context.Context, tx outbox.Tx, n int) error {
+	return p.reader.leave(ctx, tx, n)
 }
 
 func (p *process) settle() {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	if err := outbox.Settle(ctx, p.bus, p.in, outbox.NewInbox(p.teller, "teller", nil)); err != nil {
+	if err := outbox.Settle(ctx, p.bus, p.in, outbox.NewInbox(p.teller.db(), "teller", nil)); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
-type effect struct {
-	EventID, Subject uuid.UUID
-	N                int
-}
-
 func (p *process) effects() []effect {
 	p.t.Helper()
-	all, err := postgres.All[effect](context.Background(), p.reader, `SELECT event_id, subject, n FROM effects ORDER BY id`)
+	all, err := p.reader.effects(context.Background())
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return all
 }
 
-func count(t testing.TB, db *postgres.DB, table string) int64 {
+func count(t testing.TB, d data, table string) int64 {
 	t.Helper()
-	n, err := postgres.One[int64](context.Background(), db, `SELECT count(*) FROM `+table)
+	n, err := d.count(context.Background(), table)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,9 +223,4 @@ func until(t testing.TB, what string, ok func() bool) {
 		case <-tick.C:
 		}
 	}
-}
-
-func database(t testing.TB) string {
-	t.Helper()
-	return pgtest.Database(t, migrations()...)
 }

@@ -1,0 +1,223 @@
+package outbox_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"tulifo/platform/errs"
+	"tulifo/platform/outbox"
+	"tulifo/platform/postgres"
+)
+
+// Whoever moves one thing at the same moment, from whichever process, its events take effect in the order of the moves, and so they do
+// while two relays carry them that know nothing of each other, as when one has lost its lease and has not noticed.
+func TestOrderOfOneSubjectUnderContention(t *testing.T) {
+	everywhere(t, func(t *testing.T, at home) {
+		const writers, each = 4, 25
+		first, second := start(t, at), start(t, at)
+		on(first, func(ctx context.Context, tx outbox.Tx, e told) error { return first.leave(ctx, tx, e.N) })
+		subjects := []uuid.UUID{uuid.New(), uuid.New()}
+		ctx, stop := context.WithCancel(t.Context())
+		var relays, tellers sync.WaitGroup
+		for _, p := range []*process{first, second} {
+			relays.Go(func() {
+				for ctx.Err() == nil {
+					if err := p.relays[0].Drain(ctx); err != nil && ctx.Err() == nil {
+						t.Errorf("relay: %v", err)
+						return
+					}
+				}
+			})
+		}
+		for i := range writers {
+			p := []*process{first, second}[i%2]
+			tellers.Go(func() {
+				for n := range each {
+					err := p.teller.inTx(t.Context(), func(tx outbox.Tx) error {
+						subject := subjects[n%len(subjects)]
+						n, err := p.teller.next(t.Context(), tx, subject)
+						if err != nil {
+							return err
+						}
+						return outbox.Add(t.Context(), tx, subject, told{n})
+					})
+					if err != nil {
+						t.Errorf("tell: %v", err)
+						return
+					}
+				}
+			})
+		}
+		tellers.Wait()
+		stop()
+		relays.Wait()
+		first.run()
+		first.settle()
+		inOrder(t, first.effects(), len(subjects), writers*each/len(subjects))
+	})
+}
+
+// A process whose clock is behind tells of a subject after one whose clock is ahead.
+func TestOrderThoughClocksDisagree(t *testing.T) {
+	t.Parallel()
+	p := start(t, inDocuments(t))
+	on(p, func(ctx context.Context, tx outbox.Tx, e told) error { return p.leave(ctx, tx, e.N) })
+	ahead, other := uuid.New(), uuid.New()
+	if err := outbox.Ahead(t.Context(), p.teller.(docsData).DB, ahead, time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 10 {
+		if n == 5 {
+			if err := outbox.Ahead(t.Context(), p.teller.(docsData).DB, other, time.Now().Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.tell(ahead, n)
+		p.tell(other, n)
+	}
+	p.run()
+	p.settle()
+	inOrder(t, p.effects(), 2, 10)
+}
+
+// One process tries a failed event again and again, another brings later ones: none is forgotten behind it, and none comes before it.
+func TestParkingRacesTheRetry(t *testing.T) {
+	everywhere(t, func(t *testing.T, at home) {
+		const each = 40
+		p := start(t, at)
+		p.in.PauseOf(func(int) time.Duration { return 0 })
+		var mu sync.Mutex
+		failed := map[uuid.UUID]bool{}
+		on(p, func(ctx context.Context, tx outbox.Tx, e told) error {
+			id := outbox.EnvelopeFrom(ctx).ID
+			mu.Lock()
+			again := failed[id]
+			failed[id] = true
+			mu.Unlock()
+			if !again && e.N%3 == 0 {
+				return errNotNow
+			}
+			return p.leave(ctx, tx, e.N)
+		})
+		p.run()
+		subjects := []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}
+		for n := range each {
+			for _, s := range subjects {
+				p.tell(s, n)
+			}
+		}
+		p.settle()
+		inOrder(t, p.effects(), len(subjects), each)
+		for _, table := range []string{"parked", "dead_letters"} {
+			if n := count(t, p.reader, table); n != 0 {
+				t.Errorf("%d are left in %s", n, table)
+			}
+		}
+	})
+}
+
+func TestLeaseIsOneProcessesAtATime(t *testing.T) {
+	t.Parallel()
+	at := inDocuments(t)
+	first, second := at.open(t, tellerSchema).(docsData), at.open(t, tellerSchema).(docsData)
+	holds := make(chan struct{}, 1)
+	hold := func(ctx context.Context) error {
+		holds <- struct{}{}
+		<-ctx.Done()
+		return nil
+	}
+	held := func(what string) {
+		t.Helper()
+		select {
+		case <-holds:
+		case <-time.After(20 * time.Second):
+			t.Fatal(what)
+		}
+	}
+	lead := func(d docsData) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = outbox.Lead(ctx, d.DB, hold)
+		}()
+		return func() { cancel(); <-done }
+	}
+	stopFirst := lead(first)
+	held("nobody takes a lease that is free")
+	stopSecond := lead(second)
+	defer stopSecond()
+	// Longer than the lease: it is renewed.
+	select {
+	case <-holds:
+		t.Fatal("two hold the lease")
+	case <-time.After(2500 * time.Millisecond):
+	}
+	asked := time.Now()
+	stopFirst()
+	held("a lease that was given back stays free")
+	if took := time.Since(asked); took > 1500*time.Millisecond {
+		t.Errorf("a lease that was given back was taken after %v", took)
+	}
+}
+
+// A holder that cannot reach the documents stops before another begins.
+func TestLeaseEndsWithItsHolder(t *testing.T) {
+	t.Parallel()
+	at := inDocuments(t)
+	first, second := at.open(t, tellerSchema).(docsData), at.open(t, tellerSchema).(docsData)
+	began, ended, taken := make(chan struct{}), make(chan time.Time, 1), make(chan time.Time, 1)
+	go func() {
+		_ = outbox.Once(t.Context(), first.DB, func(ctx context.Context) error {
+			close(began)
+			<-ctx.Done()
+			ended <- time.Now()
+			return errNotNow
+		})
+	}()
+	<-began
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		_ = outbox.Lead(ctx, second.DB, func(context.Context) error {
+			select {
+			case taken <- time.Now():
+			default:
+			}
+			return nil
+		})
+	}()
+	first.Close()
+	var lost, took time.Time
+	for range 2 {
+		select {
+		case lost = <-ended:
+		case took = <-taken:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the lease of a process that is cut off has not passed on")
+		}
+	}
+	if took.Before(lost) {
+		t.Errorf("the lease was taken %v before its holder stopped", lost.Sub(took))
+	}
+}
+
+func TestHandlersOfRowsAreRefusedAmongDocuments(t *testing.T) {
+	t.Parallel()
+	p := start(t, inDocuments(t))
+	outbox.On(p.in, func(context.Context, postgres.Tx, told) error { return nil })
+	if err := p.in.Run(t.Context(), p.bus); err == nil || errs.KindOf(err) != errs.Internal {
+		t.Errorf("Run: %v", err)
+	}
+	if err := outbox.Add(t.Context(), stranger{}, uuid.New(), told{}); err == nil {
+		t.Error("an event was added to what is no transaction")
+	}
+}
+
+type stranger struct{}
+
+func (stranger) Committed(func()) {}
