@@ -1,6 +1,7 @@
 package kv_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -11,7 +12,39 @@ import (
 )
 
 func TestMemory(t *testing.T) {
-	kvtest.Suite(t, func(*testing.T) kv.Store { return kv.NewMemory(100_000) })
+	kvtest.Suite(t, kvtest.Engine{
+		Open:  func(*testing.T) kv.Store { return kv.NewMemory(100_000) },
+		Small: func(*testing.T) (kv.Store, int) { return kv.NewMemory(1000), 1200 },
+		Restarting: func(*testing.T) (kv.Store, func()) {
+			var m memories
+			m.restart()
+			return &m, m.restart
+		},
+	})
+}
+
+// memories are the stores of a process that is started again and again.
+type memories struct{ atomic.Pointer[kv.Memory] }
+
+func (m *memories) restart() { m.Store(kv.NewMemory(1000)) }
+
+func (m *memories) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	return m.Load().Get(ctx, key)
+}
+func (m *memories) Set(ctx context.Context, key string, val []byte, ttl time.Duration) error {
+	return m.Load().Set(ctx, key, val, ttl)
+}
+func (m *memories) SetIfAbsent(ctx context.Context, key string, val []byte, ttl time.Duration) (bool, error) {
+	return m.Load().SetIfAbsent(ctx, key, val, ttl)
+}
+func (m *memories) Take(ctx context.Context, key string) ([]byte, bool, error) {
+	return m.Load().Take(ctx, key)
+}
+func (m *memories) Allow(ctx context.Context, key string, max int, per time.Duration) (int, time.Time, error) {
+	return m.Load().Allow(ctx, key, max, per)
+}
+func (m *memories) Delete(ctx context.Context, keys ...string) error {
+	return m.Load().Delete(ctx, keys...)
 }
 
 // at is a clock that the test moves.

@@ -1,12 +1,17 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,27 +19,26 @@ import (
 
 // Redis is the Store of many processes: one Redis of version 6.2 or later, without cluster. Its clock alone decides when anything ends.
 //
-// No call lasts longer than a quarter of a second, and none is made twice, so that an error means unknown and nothing else. After three failures
-// in a row calls fail at once, but for one a second that looks whether Redis is back.
+// No call lasts longer than a quarter of a second (read_timeout of the address, where it has one), and none is made twice, so that an error means
+// unknown and nothing else. After three failures in a row calls fail at once, but for one a second that looks whether Redis is back.
+//
+// What a database of it holds beside the keys that begin with "tulifo:" is nobody's business here; installations that share a server take a database each.
 type Redis struct {
 	client  *redis.Client
-	prefix  string
+	longest time.Duration // of a call
 	breaker breaker
 }
 
-// RedisOptions change how a Redis works.
-type RedisOptions struct {
-	Prefix string       // of every key; "tulifo:" when empty
-	Log    *slog.Logger // hears of the loss and the return of Redis; slog's default when nil
-}
+// Values and counters have keyspaces of their own.
+const (
+	ofValues   = "tulifo:v:"
+	ofCounters = "tulifo:c:"
+)
 
 const (
-	longest    = 250 * time.Millisecond // of a call
-	poolWait   = 100 * time.Millisecond
-	dialWait   = 150 * time.Millisecond
-	answerWait = 200 * time.Millisecond
-	poolSize   = 32
-	idleLife   = 5 * time.Minute
+	longest  = 250 * time.Millisecond
+	poolSize = 32
+	idleLife = 5 * time.Minute
 )
 
 // The client writes to standard error unless it is told otherwise; what matters of it comes back as an error.
@@ -45,8 +49,8 @@ type silence struct{}
 func (silence) Printf(context.Context, string, ...any) {}
 
 // NewRedis is a store at an address such as redis://user:password@host:6379/0, rediss:// with TLS, or unix:///path. It does not connect yet.
-// Its error says what is wrong with the address, without the password.
-func NewRedis(address string, o RedisOptions) (*Redis, error) {
+// Its error says what is wrong with the address, without the password. log hears of the loss and the return of Redis.
+func NewRedis(address string, log *slog.Logger) (*Redis, error) {
 	quiet()
 	if _, err := url.Parse(address); err != nil {
 		return nil, errors.New("it is not an address; one looks like redis://user:password@host:6379/0")
@@ -60,29 +64,70 @@ func NewRedis(address string, o RedisOptions) (*Redis, error) {
 	}
 	// A retry could count, set or take a second time.
 	c.MaxRetries, c.DialerRetries = -1, 1
-	c.PoolTimeout, c.DialTimeout, c.ReadTimeout, c.WriteTimeout, c.ContextTimeoutEnabled = poolWait, dialWait, answerWait, answerWait, true
+	if c.ReadTimeout <= 0 {
+		c.ReadTimeout = longest
+	}
+	// A call waits for a place and for a connection without looking at its deadline, so both together may last as long as it.
+	c.PoolTimeout, c.DialTimeout, c.WriteTimeout, c.ContextTimeoutEnabled = c.ReadTimeout*2/5, c.ReadTimeout*3/5, c.ReadTimeout, true
 	c.ConnMaxIdleTime = idleLife
 	// The older protocol has nothing that the server sends unasked, so that what is there before a question makes a connection unfit.
 	c.Protocol, c.DisableIdentity = 2, true
-	if o.Prefix == "" {
-		o.Prefix = "tulifo:"
+	dial := redis.NewDialer(c)
+	c.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if raw, ok := conn.(interface {
+			net.Conn
+			syscall.Conn
+		}); ok && err == nil {
+			return &judged{Conn: raw, raw: raw}, nil
+		}
+		return conn, err
 	}
-	if o.Log == nil {
-		o.Log = slog.Default()
-	}
-	return &Redis{client: redis.NewClient(c), prefix: o.Prefix, breaker: breaker{log: o.Log}}, nil
+	return &Redis{client: redis.NewClient(c), longest: c.ReadTimeout, breaker: breaker{log: log}}, nil
 }
 
-// Values and counters have keyspaces of their own.
-func (r *Redis) value(key string) string   { return r.prefix + "v:" + key }
-func (r *Redis) counter(key string) string { return r.prefix + "c:" + key }
+// judged is a connection that is not used again after an error of the server's. An error that no question of ours explains may be the answer to what
+// came garbled, with more to follow, and the next question would be told what belongs to this one. The pool asks for the raw connection before it
+// gives one out, and drops what has none.
+type judged struct {
+	net.Conn
+	raw   syscall.Conn
+	unfit atomic.Pointer[error]
+}
+
+// Read is net.Conn's.
+func (j *judged) Read(b []byte) (int, error) {
+	n, err := j.Conn.Read(b)
+	if n > 0 && b[0] == '-' && !bytes.HasPrefix(b[:n], []byte("-NOSCRIPT")) {
+		said, _, _ := bytes.Cut(b[1:n], []byte("\r"))
+		unfit := fmt.Errorf("the server refuses: %.100s", said)
+		j.unfit.Store(&unfit)
+	}
+	return n, err
+}
+
+// Write is net.Conn's.
+func (j *judged) Write(b []byte) (int, error) {
+	if err := j.unfit.Load(); err != nil {
+		return 0, *err
+	}
+	return j.Conn.Write(b)
+}
+
+// SyscallConn is syscall.Conn's.
+func (j *judged) SyscallConn() (syscall.RawConn, error) {
+	if err := j.unfit.Load(); err != nil {
+		return nil, *err
+	}
+	return j.raw.SyscallConn()
+}
 
 // Get is Store's.
 func (r *Redis) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	if err := checkKey(key); err != nil {
 		return nil, false, err
 	}
-	return r.read(ctx, func(ctx context.Context) *redis.StringCmd { return r.client.Get(ctx, r.value(key)) })
+	return r.read(ctx, func(ctx context.Context) *redis.StringCmd { return r.client.Get(ctx, ofValues+key) })
 }
 
 // Take is Store's.
@@ -90,7 +135,7 @@ func (r *Redis) Take(ctx context.Context, key string) ([]byte, bool, error) {
 	if err := checkKey(key); err != nil {
 		return nil, false, err
 	}
-	return r.read(ctx, func(ctx context.Context) *redis.StringCmd { return r.client.GetDel(ctx, r.value(key)) })
+	return r.read(ctx, func(ctx context.Context) *redis.StringCmd { return r.client.GetDel(ctx, ofValues+key) })
 }
 
 func (r *Redis) read(ctx context.Context, ask func(context.Context) *redis.StringCmd) (val []byte, ok bool, err error) {
@@ -112,7 +157,7 @@ func (r *Redis) Set(ctx context.Context, key string, val []byte, ttl time.Durati
 	if err := check(key, val, ttl); err != nil {
 		return err
 	}
-	return r.do(ctx, func(ctx context.Context) error { return r.client.Set(ctx, r.value(key), val, whole(ttl)).Err() })
+	return r.do(ctx, func(ctx context.Context) error { return r.client.Set(ctx, ofValues+key, val, whole(ttl)).Err() })
 }
 
 // SetIfAbsent is Store's.
@@ -121,7 +166,7 @@ func (r *Redis) SetIfAbsent(ctx context.Context, key string, val []byte, ttl tim
 		return false, err
 	}
 	err := r.do(ctx, func(ctx context.Context) error {
-		return r.client.SetArgs(ctx, r.value(key), val, redis.SetArgs{Mode: "NX", TTL: whole(ttl)}).Err()
+		return r.client.SetArgs(ctx, ofValues+key, val, redis.SetArgs{Mode: "NX", TTL: whole(ttl)}).Err()
 	})
 	if errors.Is(err, redis.Nil) {
 		return false, nil
@@ -131,10 +176,11 @@ func (r *Redis) SetIfAbsent(ctx context.Context, key string, val []byte, ttl tim
 
 // whole is d in the unit that Redis keeps, never shorter.
 func whole(d time.Duration) time.Duration {
-	if d%time.Millisecond == 0 {
-		return d
+	up := d.Truncate(time.Millisecond)
+	if up < d && up <= math.MaxInt64-time.Millisecond {
+		up += time.Millisecond
 	}
-	return d.Truncate(time.Millisecond) + time.Millisecond
+	return up
 }
 
 // count counts one more while the count is below ARGV[1], for ARGV[2] milliseconds from the first on; it answers the count, -1 when it is not below,
@@ -156,11 +202,11 @@ func (r *Redis) Allow(ctx context.Context, key string, max int, per time.Duratio
 	}
 	left = -1
 	err = r.do(ctx, func(ctx context.Context) error {
-		said, err := count.Run(ctx, r.client, []string{r.counter(key)}, max, whole(per).Milliseconds()).Int64Slice()
+		said, err := count.Run(ctx, r.client, []string{ofCounters + key}, max, whole(per).Milliseconds()).Int64Slice()
 		switch {
 		case err != nil:
 			return err
-		case len(said) != 2 || said[0] < -1 || said[0] == 0 || said[0] > int64(max) || said[1] < 0:
+		case len(said) != 2 || said[0] != -1 && (said[0] < 1 || said[0] > int64(max)) || said[1] < 0:
 			return fmt.Errorf("an answer that cannot be: %v", said)
 		}
 		if said[0] > 0 {
@@ -177,7 +223,7 @@ func (r *Redis) Delete(ctx context.Context, keys ...string) error {
 	names := make([]string, 0, 2*len(keys))
 	for _, key := range keys {
 		if checkKey(key) == nil {
-			names = append(names, r.value(key), r.counter(key))
+			names = append(names, ofValues+key, ofCounters+key)
 		}
 	}
 	if len(names) == 0 {
@@ -202,7 +248,7 @@ func (r *Redis) do(ctx context.Context, call func(context.Context) error) error 
 }
 
 func (r *Redis) ask(ctx context.Context, call func(context.Context) error) error {
-	err := call(until(ctx))
+	err := call(r.bound(ctx))
 	_, answered := errors.AsType[redis.Error](err)
 	switch {
 	case err == nil || answered:
@@ -225,8 +271,8 @@ type bounded struct {
 
 func (b bounded) Deadline() (time.Time, bool) { return b.deadline, true }
 
-func until(ctx context.Context) context.Context {
-	deadline := time.Now().Add(longest)
+func (r *Redis) bound(ctx context.Context) context.Context {
+	deadline := time.Now().Add(r.longest)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		return ctx
 	}

@@ -20,25 +20,46 @@ const (
 	brief = 50 * time.Millisecond
 )
 
-// Suite runs all of it; open answers a store that no other test uses.
-func Suite(t *testing.T, open func(t *testing.T) kv.Store) {
+// Engine is what Suite runs against.
+type Engine struct {
+	// Open answers a store that no other test uses.
+	Open func(t *testing.T) kv.Store
+	// Small answers one that is full with fewer values, or fewer counters, than keys.
+	Small func(t *testing.T) (s kv.Store, keys int)
+	// Restarting answers one, and what ends it and starts it again, with all that it held or with nothing.
+	Restarting func(t *testing.T) (s kv.Store, restart func())
+}
+
+// Suite runs all of it.
+func Suite(t *testing.T, e Engine) {
+	t.Run("a full store forgets, but no limit that is used up", func(t *testing.T) {
+		s, keys := e.Small(t)
+		full(t, s, keys)
+	})
+	t.Run("a restart forgets and opens nothing else", func(t *testing.T) {
+		s, restart := e.Restarting(t)
+		restarts(t, s, restart)
+	})
 	for name, run := range map[string]func(*testing.T, kv.Store){
-		"a value is kept as it was given":             kept,
-		"absent keys":                                 absent,
-		"set if absent tells one of many":             setIfAbsent,
-		"take gives to one of many":                   take,
-		"a value ends":                                ends,
-		"exactly max calls are allowed":               allow,
-		"refused calls do not lengthen a window":      refused,
-		"a window ends":                               windows,
-		"a counter is no value":                       apart,
-		"what cannot be kept is refused":              hostile,
-		"different keys do not touch each other":      many,
-		"delete forgets values and counters, at once": forget,
+		"a value is kept as it was given":              kept,
+		"absent keys":                                  absent,
+		"set if absent tells one of many":              setIfAbsent,
+		"take gives to one of many":                    take,
+		"a value ends":                                 ends,
+		"a lock has one holder":                        lock,
+		"exactly max calls are allowed":                allow,
+		"counts have one order":                        order,
+		"no stretch holds more than twice the maximum": series,
+		"refused calls do not lengthen a window":       refused,
+		"a window ends":                                windows,
+		"a counter is no value":                        apart,
+		"what cannot be kept is refused":               hostile,
+		"different keys do not touch each other":       many,
+		"delete forgets values and counters, at once":  forget,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, open(t))
+			run(t, e.Open(t))
 		})
 	}
 }
