@@ -223,7 +223,7 @@ func (c *Collection[T]) one(q Querier, raw []byte, err error) (T, error) {
 	if raw == nil {
 		return doc, errAbsent
 	}
-	if err := q.engine().decode(raw, &doc); err != nil {
+	if err := q.engine().decode(c.s, raw, &doc); err != nil {
 		return doc, fmt.Errorf("docdb: read a document of %s: %w", c.s.name, err)
 	}
 	return doc, nil

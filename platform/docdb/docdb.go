@@ -81,7 +81,7 @@ type engine interface {
 	remove(ctx context.Context, c *schema, where Filter, limit int) (int, error)
 	// count stops counting at most.
 	count(ctx context.Context, c *schema, where Filter, most int) (int, error)
-	decode(doc []byte, into any) error
+	decode(c *schema, doc []byte, into any) error
 }
 
 // record is a document on its way to the engine.

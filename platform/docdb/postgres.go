@@ -176,7 +176,7 @@ func (e pgEngine) count(ctx context.Context, c *schema, where Filter, most int) 
 	return int(n), refusal(err)
 }
 
-func (e pgEngine) decode(doc []byte, into any) error { return json.Unmarshal(doc, into) }
+func (e pgEngine) decode(_ *schema, doc []byte, into any) error { return json.Unmarshal(doc, into) }
 
 func (e pgEngine) exec(ctx context.Context, sql string, b *builder) (int, error) {
 	if b.err != nil {

@@ -51,6 +51,7 @@ type schema struct {
 	id      field
 	sorts   map[string]bool
 	expires string
+	shape   *shape
 	err     error
 }
 
@@ -67,7 +68,7 @@ var (
 )
 
 func describe[T any](name string, indexes []Index) *schema {
-	s := &schema{name: name, indexes: indexes, fields: map[string]field{}, sorts: map[string]bool{"id": true}}
+	s := &schema{name: name, indexes: indexes, fields: map[string]field{}, sorts: map[string]bool{"id": true}, shape: shapeOf(reflect.TypeFor[T]())}
 	s.err = s.declare(reflect.TypeFor[T]())
 	if s.err != nil {
 		s.err = fmt.Errorf("docdb: collection %s: %w", name, s.err)
