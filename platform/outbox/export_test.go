@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
-
 	"tulifo/platform/bus"
 	"tulifo/platform/docdb"
 )
@@ -71,10 +69,12 @@ func Letters(ctx context.Context, docs docdb.DB) (all []Letter, err error) {
 // Drain carries what is there, whoever holds the lock.
 func (r *Relay) Drain(ctx context.Context) error { return r.drain(ctx) }
 
-// Ahead has the subject's latest place be that of a process whose clock shows at.
-func Ahead(ctx context.Context, docs docdb.DB, subject uuid.UUID, at time.Time) error {
-	_, err := places.Upsert(ctx, docs, place{ID: subject, Latest: at.UnixMicro()}, docdb.Set("latest", at.UnixMicro()))
-	return err
+// Ahead adds e as a process would whose clock shows at.
+func Ahead(ctx context.Context, docs docdb.DB, e bus.Envelope, at time.Time) error {
+	if _, err := places.Upsert(ctx, docs, place{ID: e.Subject, Latest: at.UnixMicro()}); err != nil {
+		return err
+	}
+	return unsent.Insert(ctx, docs, unsentEvent{ID: e.ID, Place: at.UnixMicro(), Type: e.Type, Version: e.Version, OccurredAt: e.OccurredAt, Subject: e.Subject, Data: string(e.Data)})
 }
 
 // Lead and Once run fn under a lease of their own.
