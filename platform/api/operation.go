@@ -33,6 +33,7 @@ type operation struct {
 	secret   bool
 	stepUp   bool
 	raw      bool
+	heavy    bool
 	maxBody  int64
 	deadline time.Duration
 	paths    *regexp.Regexp // nil: all that the pattern fits
@@ -121,6 +122,9 @@ func MaxBody(n int64) Option { return func(o *operation) { o.maxBody = n } }
 // Deadline bounds the handler; the default is 10 seconds.
 func Deadline(d time.Duration) Option { return func(o *operation) { o.deadline = d } }
 
+// Heavy marks an operation that may keep a connection to the database for long, such as a search, a statement or a copy of everything: see heavy.go.
+func Heavy(o *operation) { o.heavy = true }
+
 // Get registers a handler for GET; path parameters stand in braces.
 func Get[I, O any](r *Router, path string, h func(context.Context, *I) (O, error), opts ...Option) {
 	register(r, http.MethodGet, path, h, opts)
@@ -181,6 +185,13 @@ func register[I, O any](r *Router, method, path string, h func(context.Context, 
 	huma.Register(r.api, r.describe(method, path, reflect.TypeFor[O](), o), func(ctx context.Context, in *I) (*answer, error) {
 		ctx, cancel := context.WithTimeout(crash.Because(ctx, name), o.deadline)
 		defer cancel()
+		if o.heavy {
+			leave, err := r.heavy.enter(ctx)
+			if err != nil {
+				return r.refuse(ctx, err), nil
+			}
+			defer leave()
+		}
 		key := IdempotencyKey(ctx)
 		if o.once && key != "" {
 			return r.once(ctx, key, func(ctx context.Context) (reply, error) { return run(ctx, o, in, h) }), nil

@@ -52,6 +52,7 @@ type Router struct {
 	awayAt atomic.Int64 // Unix nanoseconds of the last line about a dependency that is away
 	away   atomic.Int64 // refusals since
 	health healthCache
+	heavy  share
 }
 
 // NewRouter is a router without operations; it is not ready until SetReady.
@@ -60,6 +61,11 @@ func NewRouter(o Options) *Router {
 		o.Log = slog.Default()
 	}
 	r := &Router{o: o, mux: http.NewServeMux(), paths: map[string]*regexp.Regexp{}, csrf: http.NewCrossOriginProtection()}
+	connections := int32(2)
+	if o.DB != nil {
+		connections = o.DB.Stats().MaxConns()
+	}
+	r.heavy = newShare(connections)
 	c := huma.DefaultConfig("Tulifo "+o.Service, "1.0.0")
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
 	c.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}

@@ -71,7 +71,7 @@ type in struct {
 func Routes(r *api.Router, prefix string, parts ...Part) {
 	api.Get(r, prefix+"/people/{id}/export", func(ctx context.Context, in *in) (Page, error) {
 		return Read(ctx, parts, in.ID, in.Part, in.After)
-	}, api.For(token.Service), api.Summary("A page of what is held about a person, for the copy that he asks for"))
+	}, api.For(token.Service), api.Heavy, api.Summary("A page of what is held about a person, for the copy that he asks for"))
 }
 
 // Read is a page of one of the parts. NotFound: there is no such part.

@@ -61,19 +61,19 @@ func (s *Service) Routes(r *api.Router) {
 	api.Post(r, "/api/payments/{id}/refund", s.postRefund, api.For("admin"), api.Of(api.NoOne), api.While(Completed, ChargedBack), api.Once, api.Summary("Have escrow send back what is held of a payment, or a part of it."))
 	api.Post(r, "/api/payments/webhook", s.postWebhook, api.Public, api.RawBody, api.Summary("What Stripe tells us; signed."))
 	api.Get(r, "/api/payments/wallet", s.getWallet, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("What the caller has, waits for and owes."))
-	api.List(r, "/api/payments/wallet/held", s.listHeld, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("The caller's held money, and for each booking what it waits for."))
+	api.List(r, "/api/payments/wallet/held", s.listHeld, api.For("client", "worker"), api.Of(api.NoOne), api.Heavy, api.Summary("The caller's held money, and for each booking what it waits for."))
 	api.Post(r, "/api/payments/payout-account", s.postPayoutAccount, api.For("worker"), api.Of(api.NoOne), api.StepUp, api.Created, api.Secret, api.Deadline(30*time.Second),
 		api.Summary("Open the worker's account at Stripe, and the page where it is completed."))
 	api.Post(r, "/api/payments/payouts", s.postPayout, api.For("worker"), api.Of(api.NoOne), api.StepUp, api.Created, api.Once, api.Summary("Withdraw from the wallet to the bank."))
 	api.List(r, "/api/payments/payouts", s.listPayouts, api.For("worker"), api.Of(api.NoOne), api.Summary("The caller's withdrawals, newest first."))
-	api.Get(r, "/api/payments/statement", s.getStatement, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("Every entry of a period with the running balance, as JSON, CSV, or a page for printing."))
+	api.Get(r, "/api/payments/statement", s.getStatement, api.For("client", "worker"), api.Of(api.NoOne), api.Heavy, api.Summary("Every entry of a period with the running balance, as JSON, CSV, or a page for printing."))
 	s.feeRoutes(r)
 	s.scheduleRoutes(r)
 	s.statementRoutes(r)
 	s.reviewRoutes(r)
 	s.reconciliationRoutes(r)
 	api.Get(r, "/api/payments/booking/{bookingId}", s.getForBooking, api.For("service"), api.Summary("The payment of a booking."))
-	api.List(r, "/api/payments/ledger/escrow", s.listLedgerEscrow, api.For("service"), api.Summary("What the ledger holds for each booking."))
+	api.List(r, "/api/payments/ledger/escrow", s.listLedgerEscrow, api.For("service"), api.Heavy, api.Summary("What the ledger holds for each booking."))
 }
 
 // Subscribe names what the service listens to.

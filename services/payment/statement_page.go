@@ -142,7 +142,7 @@ func (s *Service) Receipt(ctx context.Context, by token.Caller, id uuid.UUID, lo
 }
 
 func (s *Service) statementRoutes(r *api.Router) {
-	api.List(r, "/api/payments/statements", s.listMonths, api.For(token.Client, token.Worker), api.Of(api.NoOne), api.Summary("The months in which something of the caller's moved, the latest first."))
+	api.List(r, "/api/payments/statements", s.listMonths, api.For(token.Client, token.Worker), api.Of(api.NoOne), api.Heavy, api.Summary("The months in which something of the caller's moved, the latest first."))
 	api.Get(r, "/api/payments/receipts/{id}", s.getReceipt, api.For(token.Client, token.Admin), api.Of(api.Owner, token.Admin), api.Summary("The receipt of a payment, as a page for printing."))
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 func (s *Service) workerRoutes(r *api.Router) {
-	api.List(r, "/api/workers", s.listWorkers, api.Public, api.Summary("Look for workers who may be booked"))
+	api.List(r, "/api/workers", s.listWorkers, api.Public, api.Heavy, api.Summary("Look for workers who may be booked"))
 	api.Get(r, "/api/workers/{id}", s.getWorker, api.Public, api.Summary("A worker's page"))
 	api.Put(r, "/api/workers/{id}", s.putWorker, api.For(token.Worker), api.Of(api.Self), api.MaxBody(64<<10), api.Summary("Change the caller's offer; what is not sent stays"))
 	api.Get(r, "/api/workers/{id}/offer", s.getOffer, api.For(token.Service), api.Summary("What a booking needs to know, for other services"))
