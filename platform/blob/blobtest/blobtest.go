@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"tulifo/platform/blob"
 	"tulifo/platform/errs"
+	"tulifo/platform/soak"
 )
 
 // Suite runs all of it; open answers an empty store that no other test uses.
@@ -34,6 +36,8 @@ func Suite(t *testing.T, open func(t *testing.T) blob.Store) {
 		"a sweep whose question fails removes none":  sweepFails,
 		"a sweep of very many":                       sweepMany,
 		"a blob can be read from the middle":         seek,
+		"sizes about the limits of parts":            sizes,
+		"a sweep takes nothing that was just put":    sweepRaces,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -241,6 +245,68 @@ func seek(t *testing.T, s blob.Store) {
 	}
 	if end, err := c.Seek(0, io.SeekEnd); end != 10 || c.Size != 10 || err != nil {
 		t.Errorf("it ends at %d, Size %d, %v", end, c.Size, err)
+	}
+}
+
+func sizes(t *testing.T, s blob.Store) {
+	const mebi = 1 << 20
+	body := make([]byte, 16*mebi+1)
+	rand.NewChaCha8([32]byte{}).Read(body)
+	for _, n := range []int{1, 5*mebi - 1, 5 * mebi, 5*mebi + 1, 16 * mebi, 16*mebi + 1} {
+		ref, size, err := s.Put(t.Context(), "video/mp4", bytes.NewReader(body[:n]), int64(n))
+		if err != nil || size != int64(n) {
+			t.Errorf("Put of %d bytes = %d, %v", n, size, err)
+			continue
+		}
+		if got := read(t, s, ref); !bytes.Equal(got, body[:n]) {
+			t.Errorf("of %d bytes came back %d, or others", n, len(got))
+		}
+		if _, _, err := s.Put(t.Context(), "video/mp4", bytes.NewReader(body[:n]), int64(n-1)); errs.KindOf(err) != errs.TooLarge {
+			t.Errorf("Put of %d bytes where one less may be: %v", n, err)
+		}
+	}
+}
+
+// sweepRaces has what is old put again while it is swept.
+func sweepRaces(t *testing.T, s blob.Store) {
+	const many = 30
+	for range soak.N(2, 20) {
+		var refs []blob.Ref
+		for i := range many {
+			refs = append(refs, put(t, s, "text/plain", fmt.Sprint("again ", i)))
+		}
+		// Stores tell time in seconds at the coarsest, and one more is left to them.
+		age := time.Now().Add(2100 * time.Millisecond)
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(time.Until(age)):
+		}
+		swept := make(chan int, 1)
+		go func() {
+			n, err := s.Sweep(t.Context(), age.Add(blob.Keep-time.Millisecond), func(context.Context, []blob.Ref) ([]blob.Ref, error) { return nil, nil })
+			if err != nil {
+				t.Error(err)
+			}
+			swept <- n
+		}()
+		var wg sync.WaitGroup
+		for i := range many {
+			wg.Go(func() {
+				if _, _, err := s.Put(t.Context(), "text/plain", strings.NewReader(fmt.Sprint("again ", i)), 100); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		n := <-swept
+		for _, ref := range refs {
+			c, err := s.Open(t.Context(), ref)
+			if err != nil {
+				t.Fatalf("put while %d were swept: %v", n, err)
+			}
+			_ = c.Close()
+		}
 	}
 }
 
