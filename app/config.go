@@ -12,6 +12,7 @@ import (
 
 	"github.com/caarlos0/env/v11"
 
+	"tulifo/platform/blob"
 	"tulifo/platform/token"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	DatabasePoolMax   int    `env:"DATABASE_POOL_MAX"`   // connections per service; 6 in up, 10 in serve
 
 	DatabaseWait time.Duration `env:"DATABASE_WAIT" envDefault:"10s"` // how long a start waits for a database that does not answer yet
+
+	Files blob.S3Config
 
 	PublicURL      string   `env:"PUBLIC_URL"` // the only source of hosts in links
 	CORSOrigins    []string `env:"CORS_ORIGIN"`
@@ -69,6 +72,9 @@ func readConfig(environment map[string]string) (Config, error) {
 		c.DatabaseDirectURL = c.DatabaseURL
 	}
 	if _, err := c.trusted(); err != nil {
+		return c, err
+	}
+	if err := c.Files.Validate(); err != nil {
 		return c, err
 	}
 	var level slog.Level

@@ -57,11 +57,7 @@ var services = []entry{
 		return auth.New(p.db, p.clock, p.keys, p.revoked, p.peers, c), err
 	}},
 	{"user", 3002, false, user.Migration, func(_ context.Context, p parts) (Service, error) {
-		d, err := openData(orDefault("", p.Config))
-		if err != nil {
-			return nil, err
-		}
-		pictures, err := blob.NewFiles(d.path("blob/user"))
+		pictures, err := p.files("user")
 		return user.New(p.db, p.clock, p.peers, pictures, p.kv), err
 	}},
 	{"payment", 3004, true, payment.Migration, func(_ context.Context, p parts) (Service, error) {
@@ -89,6 +85,18 @@ var services = []entry{
 	{"review", 3014, false, review.Migration, func(_ context.Context, p parts) (Service, error) {
 		return review.New(p.db, p.clock, p.peers), nil
 	}},
+}
+
+// files is where a service keeps the files that people upload: S3 where the environment names one, else under the data directory, which its processes then have to share.
+func (p parts) files(service string) (blob.Store, error) {
+	if p.Files.Endpoint != "" {
+		return blob.NewS3(p.Files, service)
+	}
+	d, err := openData(orDefault("", p.Config))
+	if err != nil {
+		return nil, err
+	}
+	return blob.NewFiles(d.path("blob/" + service))
 }
 
 // besides are what serve knows apart from services.

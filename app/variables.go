@@ -17,7 +17,7 @@ import (
 )
 
 // besideConfigs are read where no configuration is: by what starts before one, by embedded Postgres, and by tests.
-var besideConfigs = []string{"TULIFO_CRASH", "TULIFO_POSTGRES_BIN", "TULIFO_SOAK", "TULIFO_SEED", "TULIFO_TEST_POSTGRES_URL"}
+var besideConfigs = []string{"TULIFO_CRASH", "TULIFO_POSTGRES_BIN", "TULIFO_SOAK", "TULIFO_SEED", "TULIFO_TEST_POSTGRES_URL", "TULIFO_TEST_SERVERS"}
 
 // variables are the names of all that any part of the platform reads of its environment.
 func variables() (map[string]bool, error) {
