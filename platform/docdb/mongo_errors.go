@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"tulifo/platform/errs"
@@ -81,7 +82,12 @@ func away(err error) bool {
 	}
 	_, selection := errors.AsType[topology.ServerSelectionError](err)
 	_, queue := errors.AsType[topology.WaitQueueTimeoutError](err)
-	return selection || queue || mongo.IsNetworkError(err) || errors.Is(err, mongo.ErrClientDisconnected)
+	// A connection that another operation found broken.
+	cleared, ok := errors.AsType[interface {
+		error
+		driver.RetryablePoolError
+	}](err)
+	return selection || queue || ok && cleared.Retryable() || mongo.IsNetworkError(err) || errors.Is(err, mongo.ErrClientDisconnected)
 }
 
 func labelled(err error, label string) bool {

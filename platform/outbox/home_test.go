@@ -14,6 +14,7 @@ import (
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 	"tulifo/platform/postgres/pgtest"
+	"tulifo/platform/servertest"
 )
 
 // home is where the services of a test keep their data: every promise is held in each.
@@ -49,10 +50,10 @@ type effect struct {
 	N                int
 }
 
-// everywhere runs a test in tables and among documents.
+// everywhere runs a test in tables and among documents of both engines.
 func everywhere(t *testing.T, test func(t *testing.T, at home)) {
 	t.Parallel()
-	for kind, make := range map[string]func(testing.TB) home{"tables": inTables, "documents": inDocuments} {
+	for kind, make := range map[string]func(testing.TB) home{"tables": inTables, "documents": inDocuments, "mongodb": inMongo} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			test(t, make(t))
@@ -60,12 +61,15 @@ func everywhere(t *testing.T, test func(t *testing.T, at home)) {
 	}
 }
 
-// few is n where a transaction is one trip, and a fifth of it where it is many.
+// few is n where a transaction is two trips to the database, and less where it is many.
 func (h home) few(n int) int {
-	if h.kind == "tables" {
+	switch h.kind {
+	case "tables":
 		return n
+	case "documents":
+		return n / 5
 	}
-	return n / 5
+	return n / 10
 }
 
 const (
@@ -172,6 +176,22 @@ func documentsAt(url string) home {
 			t.Fatal(err)
 		}
 		return docsData{apart{docs}}
+	}}
+}
+
+// inMongo keeps documents in MongoDB, and only the bus in Postgres.
+func inMongo(t testing.TB) home {
+	return mongoAt(pgtest.Database(t, bus.Migration), servertest.Mongo(t))
+}
+
+func mongoAt(url, uri string) home {
+	return home{kind: "mongodb", url: url, open: func(t testing.TB, name string) data {
+		docs, err := docdb.OpenMongo(context.Background(), docdb.Mongo{URI: uri, Service: name}, collections()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(docs.Close)
+		return docsData{docs}
 	}}
 }
 

@@ -88,7 +88,7 @@ func TestOrderThoughClocksDisagree(t *testing.T) {
 // One process tries a failed event again and again, another brings later ones: none is forgotten behind it, and none comes before it.
 func TestParkingRacesTheRetry(t *testing.T) {
 	everywhere(t, func(t *testing.T, at home) {
-		const each = 40
+		each := at.few(80)
 		p := start(t, at)
 		p.in.PauseOf(func(int) time.Duration { return 0 })
 		var mu sync.Mutex

@@ -11,9 +11,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"tulifo/platform/bus"
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
+	"tulifo/platform/postgres/pgtest"
+	"tulifo/platform/servertest"
 )
 
 // revoked is heard by every process.
@@ -251,19 +254,31 @@ func TestIdle(t *testing.T) {
 
 func TestDatabaseKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	const subjects, each = 20, 60
 	server, url := ownServer(t, migrations()...)
-	p := start(t, tablesAt(url))
+	killedUnderLoad(t, start(t, tablesAt(url)), 60, func() { killHard(t, server) })
+}
+
+func TestMongoKilledUnderLoad(t *testing.T) {
+	t.Parallel()
+	server := servertest.OwnMongo(t)
+	killedUnderLoad(t, start(t, mongoAt(pgtest.Database(t, bus.Migration), server.URL())), 20, func() {
+		server.Kill()
+		server.Start()
+	})
+}
+
+func killedUnderLoad(t *testing.T, p *process, each int, kill func()) {
+	const subjects = 20
 	on(p, func(ctx context.Context, tx outbox.Tx, e told) error { return p.leave(ctx, tx, e.N) })
 	p.run()
 	var tellers sync.WaitGroup
-	kill := make(chan struct{})
+	now := make(chan struct{})
 	for i := range subjects {
 		tellers.Go(func() {
 			subject := uuid.New()
 			for n := range each {
 				if i == 0 && n == each/2 {
-					close(kill)
+					close(now)
 				}
 				// The number is stored with the fact, so an answer that got lost with the database shows there.
 				until(t, "the database answers again", func() bool {
@@ -276,8 +291,8 @@ func TestDatabaseKilledUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	<-kill
-	killHard(t, server)
+	<-now
+	kill()
 	tellers.Wait()
 	p.settle()
 	inOrder(t, p.effects(), subjects, each)
