@@ -19,6 +19,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"tulifo/platform/servertest"
+	"tulifo/platform/soak"
 )
 
 // TestMain lets the binary stand for a test run that is killed.
@@ -148,7 +149,7 @@ func TestRedisComesBackWithItsData(t *testing.T) {
 		}
 		return strings.TrimSpace(line)
 	}
-	comesBack(t, s, func() { say("INCR kept") }, func() error {
+	comesBack(t, s, true, func() { say("INCR kept") }, func() error {
 		if n := say("INCR kept"); n != ":2" {
 			return fmt.Errorf("the second is %s", n)
 		}
@@ -172,7 +173,7 @@ func TestRabbitMQComesBackWithItsMessages(t *testing.T) {
 		}
 		return ch
 	}
-	comesBack(t, s, func() {
+	comesBack(t, s, false, func() {
 		ch := channel()
 		if _, err := ch.QueueDeclare("kept", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
 			t.Fatal(err)
@@ -200,7 +201,7 @@ func TestRabbitMQComesBackWithItsMessages(t *testing.T) {
 func TestS3ComesBackWithItsBucket(t *testing.T) {
 	t.Parallel()
 	s, b := servertest.OwnS3(t)
-	comesBack(t, s, func() {}, func() error {
+	comesBack(t, s, true, func() {}, func() error {
 		// Nobody may look into the bucket without a key; one that is absent cannot be told from it by its status alone.
 		w, err := http.Get(b.Endpoint + "/" + b.Name)
 		if err != nil {
@@ -218,7 +219,7 @@ func TestS3ComesBackWithItsBucket(t *testing.T) {
 func TestMongoComesBack(t *testing.T) {
 	t.Parallel()
 	s := servertest.OwnMongo(t)
-	comesBack(t, s, func() {}, func() error {
+	comesBack(t, s, true, func() {}, func() error {
 		if !open(s.URL()) {
 			return errors.New("nobody listens")
 		}
@@ -226,10 +227,14 @@ func TestMongoComesBack(t *testing.T) {
 	})
 }
 
-// comesBack has the server keep something, and be asked for it after a stop and after a kill.
-func comesBack(t *testing.T, s *servertest.Server, keep func(), kept func() error) {
+// comesBack has the server keep something, and be asked for it after a kill and, when it is quick to end or there is time, after a stop.
+func comesBack(t *testing.T, s *servertest.Server, quick bool, keep func(), kept func() error) {
 	t.Helper()
-	for name, end := range map[string]func(){"stop": s.Stop, "kill": s.Kill} {
+	ends := map[string]func(){"kill": s.Kill}
+	if quick || soak.On() {
+		ends["stop"] = s.Stop
+	}
+	for name, end := range ends {
 		keep()
 		end()
 		if open(s.URL()) {
