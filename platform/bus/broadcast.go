@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/google/uuid"
 
@@ -16,23 +14,11 @@ import (
 const (
 	broadcastChannel = "tulifo_bus_broadcast"
 	longest          = 7900 // of a notification, in bytes; Postgres takes 7,999
-	behind           = 1024 // broadcasts that one Listen may be behind
 )
-
-// ears are the Listens of this process.
-type ears struct {
-	mu  sync.RWMutex
-	all map[*ear]struct{}
-}
-
-type ear struct {
-	types []string
-	queue chan Envelope
-}
 
 // Broadcast implements Bus. This process hears it at once, whatever the database does.
 func (b *Postgres) Broadcast(ctx context.Context, e Envelope) error {
-	b.deliver(e)
+	b.ears.deliver(e)
 	body, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("encode broadcast %s: %w", e.Type, err)
@@ -55,50 +41,8 @@ func (b *Postgres) Broadcast(ctx context.Context, e Envelope) error {
 
 // Listen implements Bus.
 func (b *Postgres) Listen(ctx context.Context, types []string, fn func(Envelope)) error {
-	e := &ear{types: types, queue: make(chan Envelope, behind)}
-	b.ears.mu.Lock()
-	if b.ears.all == nil {
-		b.ears.all = map[*ear]struct{}{}
-	}
-	b.ears.all[e] = struct{}{}
-	b.ears.mu.Unlock()
-	defer func() {
-		b.ears.mu.Lock()
-		delete(b.ears.all, e)
-		b.ears.mu.Unlock()
-	}()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case env := <-e.queue:
-			b.call(fn, env)
-		}
-	}
-}
-
-func (b *Postgres) call(fn func(Envelope), e Envelope) {
-	defer func() {
-		if p := recover(); p != nil {
-			b.log.Error("Who heard a broadcast panicked.", "type", e.Type, "panic", p)
-		}
-	}()
-	fn(e)
-}
-
-func (b *Postgres) deliver(e Envelope) {
-	b.ears.mu.RLock()
-	defer b.ears.mu.RUnlock()
-	for ear := range b.ears.all {
-		if !slices.Contains(ear.types, e.Type) {
-			continue
-		}
-		select {
-		case ear.queue <- e:
-		default:
-			b.log.Warn("A broadcast was dropped: its listener is too slow.", "type", e.Type)
-		}
-	}
+	b.ears.listen(ctx, types, fn)
+	return nil
 }
 
 // dispatch decodes what other processes broadcast, in order, away from the session, which must not wait for a query.
@@ -126,6 +70,6 @@ func (b *Postgres) dispatch(ctx context.Context) {
 			b.log.Warn("A broadcast was not understood.", "error", err)
 			continue
 		}
-		b.deliver(e)
+		b.ears.deliver(e)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -91,7 +92,7 @@ func (r *reader) run(lead, work context.Context) {
 			r.bus.head.wait(lead, r.pos)
 			continue
 		}
-		if !r.retry(lead, "handle", func() error { return r.handle(work, batch) }) {
+		if !r.retry(lead, "handle", func() error { return handle(work, r.fn, batch) }) {
 			return
 		}
 		r.pos = last
@@ -100,6 +101,10 @@ func (r *reader) run(lead, work context.Context) {
 
 // retry does step until it succeeds, with backoff; false: lead has ended.
 func (r *reader) retry(lead context.Context, what string, step func() error) bool {
+	return retry(lead, r.bus.log.With("consumer", r.name, "at", what), step)
+}
+
+func retry(lead context.Context, log *slog.Logger, step func() error) bool {
 	for failures := 0; ; failures++ {
 		err := step()
 		if err == nil {
@@ -109,7 +114,7 @@ func (r *reader) retry(lead context.Context, what string, step func() error) boo
 			return false
 		}
 		gap := min(firstGap<<min(failures, 10), lastGap)
-		r.bus.log.Warn("A consumer failed and tries again.", "consumer", r.name, "at", what, "error", err, "failures", failures+1, "again_in", gap)
+		log.Warn("A consumer failed and tries again.", "error", err, "failures", failures+1, "again_in", gap)
 		t := time.NewTimer(gap)
 		select {
 		case <-lead.Done():
@@ -120,13 +125,13 @@ func (r *reader) retry(lead context.Context, what string, step func() error) boo
 	}
 }
 
-func (r *reader) handle(ctx context.Context, batch []Envelope) (err error) {
+func handle(ctx context.Context, fn func(context.Context, []Envelope) error, batch []Envelope) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return r.fn(ctx, batch)
+	return fn(ctx, batch)
 }
 
 // declare makes the consumer known, with the types it wants now, and finds where it stopped. For types that it did not want until now it

@@ -47,7 +47,7 @@ type Postgres struct {
 	head  *head
 	tell  chan struct{} // other processes are to look at the log
 	heard chan string   // broadcasts of other processes, not decoded yet
-	ears  ears
+	ears  *ears
 
 	stop context.CancelFunc
 	work sync.WaitGroup
@@ -69,6 +69,7 @@ func NewPostgres(ctx context.Context, o Options) (*Postgres, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	b.ears = newEars(b.log)
 	b.work.Go(func() { b.hear(ctx) })
 	b.work.Go(func() { b.poll(ctx) })
 	b.work.Go(func() { b.notify(ctx) })

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"tulifo/platform/bus"
-	"tulifo/platform/bus/bustest"
 	"tulifo/platform/postgres"
 	"tulifo/platform/postgres/pgtest"
 )
@@ -35,16 +34,6 @@ func process(t testing.TB, url string) (*bus.Postgres, *postgres.DB, *postgres.S
 	}
 	t.Cleanup(func() { b.Close(); session.Close(); db.Close() })
 	return b, db, session
-}
-
-func TestSuite(t *testing.T) {
-	bustest.Suite(t, func(t *testing.T) func() bustest.Process {
-		url := pgtest.Database(t, bus.Migration)
-		return func() bustest.Process {
-			b, _, session := process(t, url)
-			return bustest.Process{Bus: b, Kill: session.Close}
-		}
-	})
 }
 
 func event(typ string, n int) bus.Envelope {
