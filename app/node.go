@@ -37,20 +37,22 @@ type Service interface {
 
 // node is this process's part of the platform: some services over one database. Nothing runs until run.
 type node struct {
-	c       Config
-	log     *slog.Logger
-	clock   clock.Clock
-	keys    *token.Keys
-	revoked *token.Revocations
-	session *postgres.Session
-	busDB   *postgres.DB
-	clockDB *postgres.DB // of the rehearsal's clock
-	bus     *bus.Postgres
-	kv      kv.Store
-	gateway *gateway.Gateway
-	metrics *obs.Metrics // of the process
-	rooms   []*room
-	local   map[string]http.Handler
+	c        Config
+	log      *slog.Logger
+	clock    clock.Clock
+	keys     *token.Keys
+	revoked  *token.Revocations
+	session  *postgres.Session
+	busDB    *postgres.DB
+	clockDB  *postgres.DB // of the rehearsal's clock
+	bus      bus.Bus
+	rabbit   *bus.RabbitMQ // the bus, when it is RabbitMQ
+	kv       kv.Store
+	closeBus func()
+	gateway  *gateway.Gateway
+	metrics  *obs.Metrics // of the process
+	rooms    []*room
+	local    map[string]http.Handler
 
 	rehearsal *rehearsal.Clock // nil: business time is the system's
 	begun     bool             // this process has begun the rehearsal
@@ -109,11 +111,8 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 			return nil, err
 		}
 	}
-	if n.busDB, err = n.open(ctx, bus.Schema, 6); err != nil {
-		return nil, err
-	}
 	if !o.offline {
-		if n.bus, err = bus.NewPostgres(ctx, bus.Options{DB: n.busDB, Session: n.session, Log: log}); err != nil {
+		if err = n.openBus(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -130,6 +129,26 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 		n.rooms[0].metrics.Process()
 	}
 	return n, nil
+}
+
+// openBus is the bus on RabbitMQ where the environment names one, else on the database, which the services then have to share.
+func (n *node) openBus(ctx context.Context) (err error) {
+	if n.c.RabbitURL != "" {
+		if n.rabbit, err = bus.NewRabbitMQ(ctx, bus.RabbitOptions{URL: n.c.RabbitURL, Consumers: hears, Log: n.log}); err != nil {
+			return err
+		}
+		n.bus, n.closeBus = n.rabbit, n.rabbit.Close
+		return nil
+	}
+	if n.busDB, err = n.open(ctx, bus.Schema, 6); err != nil {
+		return err
+	}
+	b, err := bus.NewPostgres(ctx, bus.Options{DB: n.busDB, Session: n.session, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.bus, n.closeBus = b, b.Close
+	return nil
 }
 
 func (n *node) open(ctx context.Context, schema string, max int) (*postgres.DB, error) {
@@ -151,7 +170,7 @@ func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	r.router = api.NewRouter(api.Options{
 		Service: e.name, Keys: n.keys, Revocations: n.revoked, DB: r.db, Metrics: r.metrics, Log: r.log, AccessLog: o.accessLog, Trusted: trusted,
 		Context: n.stamped, Rehearsal: n.rehearsalTime(),
-		Stores: map[string]func(context.Context) error{"postgres": r.db.Ping},
+		Stores: map[string]func(context.Context) error{"postgres": r.db.Ping}, Spared: n.spared(),
 	})
 	r.inbox = outbox.NewInbox(r.db, e.name, r.log)
 	r.relay = outbox.NewRelay(r.db, n.bus, e.name, n.session, r.log)
@@ -189,6 +208,14 @@ func (r *room) measure(b bus.Bus) error {
 	return nil
 }
 
+// spared are the stores without which a service still answers: what it tells meanwhile waits in its outbox.
+func (n *node) spared() map[string]func(context.Context) error {
+	if n.rabbit == nil {
+		return nil
+	}
+	return map[string]func(context.Context) error{"rabbitmq": n.rabbit.Ping}
+}
+
 // rehearsalTime tells business time in a rehearsal, and is nil otherwise.
 func (n *node) rehearsalTime() func() time.Time {
 	if n.rehearsal == nil {
@@ -215,8 +242,8 @@ func (n *node) addresses(service string) []string {
 
 // close gives back what newNode opened, in reverse.
 func (n *node) close() {
-	if n.bus != nil {
-		n.bus.Close()
+	if n.closeBus != nil {
+		n.closeBus()
 	}
 	if n.busDB != nil {
 		n.busDB.Close()

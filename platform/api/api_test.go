@@ -217,6 +217,20 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// What a service can do without for a while does not take it out of the gateway's rotation, and is told of.
+func TestHealthWithoutWhatIsSpared(t *testing.T) {
+	away := map[string]func(context.Context) error{"rabbitmq": func(context.Context) error { return errors.New("away") }}
+	r := api.NewRouter(api.Options{Service: "shop", Keys: apitest.Keys(t), Spared: away, Stores: map[string]func(context.Context) error{"postgres": func(context.Context) error { return nil }}})
+	r.SetReady(true)
+	s := &apitest.Server{Router: r}
+	if a := s.Do(apitest.Call{Path: "/health"}); a.Status != 503 || !strings.Contains(string(a.Body), `"rabbitmq":"disconnected"`) || !strings.Contains(string(a.Body), `"degraded"`) {
+		t.Errorf("health: %v", a)
+	}
+	if a := s.Do(apitest.Call{Path: "/readyz"}); a.Status != http.StatusOK {
+		t.Errorf("not ready: %v", a)
+	}
+}
+
 func TestCursor(t *testing.T) {
 	at, id := time.Date(2026, 3, 2, 9, 0, 0, 123000, time.UTC), uuid.New()
 	c := api.EncodeCursor(at, id, int64(7), "x")

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -27,11 +28,12 @@ type healthCache struct {
 	mu   sync.Mutex
 	at   time.Time
 	last Health
-	ok   bool
+	ok   bool // all are connected
+	fit  bool // all without which requests are not answered
 }
 
 func (r *Router) getHealth(w http.ResponseWriter, req *http.Request) {
-	h, ok := r.check(req.Context())
+	h, ok, _ := r.check(req.Context())
 	status := http.StatusOK
 	if !ok {
 		status = http.StatusServiceUnavailable
@@ -41,8 +43,8 @@ func (r *Router) getHealth(w http.ResponseWriter, req *http.Request) {
 }
 
 func (r *Router) getReady(w http.ResponseWriter, req *http.Request) {
-	_, ok := r.check(req.Context())
-	if ready := r.ready.Load(); !ready || !ok {
+	_, _, fit := r.check(req.Context())
+	if ready := r.ready.Load(); !ready || !fit {
 		w.Header().Set("Retry-After", "1")
 		writeJSON(w, http.StatusServiceUnavailable, envelope{Success: false, Data: map[string]bool{"ready": false}})
 		return
@@ -51,12 +53,12 @@ func (r *Router) getReady(w http.ResponseWriter, req *http.Request) {
 }
 
 // check asks every store at once and gives each two seconds.
-func (r *Router) check(ctx context.Context) (Health, bool) {
+func (r *Router) check(ctx context.Context) (h Health, ok, fit bool) {
 	c := &r.health
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.at) < healthAge {
-		return c.last, c.ok
+		return c.last, c.ok, c.fit
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthBound)
 	defer cancel()
@@ -64,19 +66,24 @@ func (r *Router) check(ctx context.Context) (Health, bool) {
 		name string
 		err  error
 	}
-	results := make(chan result, len(r.o.Stores))
-	for name, ask := range r.o.Stores {
+	all := maps.Clone(r.o.Spared)
+	if all == nil {
+		all = map[string]func(context.Context) error{}
+	}
+	maps.Copy(all, r.o.Stores)
+	results := make(chan result, len(all))
+	for name, ask := range all {
 		go func() { results <- result{name, ask(ctx)} }()
 	}
-	h, ok := Health{Status: "ok", Service: r.o.Service, Stores: map[string]string{}}, true
-	for name := range r.o.Stores {
+	h, ok, fit = Health{Status: "ok", Service: r.o.Service, Stores: map[string]string{}}, true, true
+	for name := range all {
 		h.Stores[name] = "disconnected"
 	}
 	if r.o.Rehearsal != nil {
 		now := r.o.Rehearsal()
 		h.Rehearsal = &now
 	}
-	for range r.o.Stores {
+	for range all {
 		select {
 		case got := <-results:
 			if got.err == nil {
@@ -85,13 +92,16 @@ func (r *Router) check(ctx context.Context) (Health, bool) {
 		case <-ctx.Done():
 		}
 	}
-	for _, state := range h.Stores {
+	for name, state := range h.Stores {
 		if state != "connected" {
 			h.Status, ok = "degraded", false
+			if _, spared := r.o.Spared[name]; !spared {
+				fit = false
+			}
 		}
 	}
-	c.at, c.last, c.ok = time.Now(), h, ok
-	return h, ok
+	c.at, c.last, c.ok, c.fit = time.Now(), h, ok, fit
+	return h, ok, fit
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

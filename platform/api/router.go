@@ -33,6 +33,7 @@ type Options struct {
 	Revocations *token.Revocations
 	DB          *postgres.DB                           // keeps the answers of api.Once; nil when no operation uses it
 	Stores      map[string]func(context.Context) error // what /health asks, by name
+	Spared      map[string]func(context.Context) error // the same for stores without which requests are answered all the same: /readyz does not count them
 	Metrics     *obs.Metrics
 	Log         *slog.Logger
 	AccessLog   bool                                  // write a line a request; false where a gateway in the same process does
