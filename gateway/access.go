@@ -3,8 +3,12 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +21,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	limited  *prometheus.CounterVec
 	dropped  prometheus.Counter
+	pages    sync.Map // series of the gateway's own pages, by their names
 }
 
 func newMetrics(r *prometheus.Registry, g *Gateway) *metrics {
@@ -62,6 +67,57 @@ func (t *targetGauge) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
+// series are those of one route, found once: a look-up by labels costs more than counting.
+type series struct {
+	m              *metrics
+	service, route string
+	seconds        prometheus.Observer
+	requests       [8]atomic.Pointer[byStatus] // by method
+}
+
+type byStatus [600]atomic.Pointer[prometheus.Counter]
+
+// of are the series of a route, or of a page of the gateway's own.
+func (m *metrics) of(service, name string, r *route) *series {
+	if r != nil {
+		if s := r.series.Load(); s != nil {
+			return s
+		}
+		r.series.CompareAndSwap(nil, &series{m: m, service: service, route: name, seconds: m.seconds.WithLabelValues(service, name)})
+		return r.series.Load()
+	}
+	if s, ok := m.pages.Load(name); ok {
+		return s.(*series)
+	}
+	s, _ := m.pages.LoadOrStore(name, &series{m: m, service: service, route: name, seconds: m.seconds.WithLabelValues(service, name)})
+	return s.(*series)
+}
+
+// count counts a request and answers the name that its method has among the labels.
+func (s *series) count(method string, status int, took time.Duration) string {
+	i := slices.Index(methods[:], method)
+	if i < 0 {
+		i = len(methods) - 1
+	}
+	all := s.requests[i].Load()
+	if all == nil {
+		s.requests[i].CompareAndSwap(nil, new(byStatus))
+		all = s.requests[i].Load()
+	}
+	at := &all[status]
+	c := at.Load()
+	if c == nil {
+		made := s.m.requests.WithLabelValues(s.service, s.route, methods[i], statusText[status])
+		at.Store(&made)
+		c = &made
+	}
+	(*c).Inc()
+	s.seconds.Observe(took.Seconds())
+	return methods[i]
+}
+
+var methods = [8]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions, "OTHER"}
+
 var statusText = func() (t [600]string) {
 	for i := range t {
 		t[i] = strconv.Itoa(i)
@@ -82,21 +138,8 @@ func (g *Gateway) record(x *exchange) {
 	case x.page != "":
 		route = x.page
 	}
-	method := x.r.Method
-	if !known(method) {
-		method = "OTHER"
-	}
 	status := max(0, min(x.status, len(statusText)-1))
-	g.metrics.requests.WithLabelValues(service, route, method, statusText[status]).Inc()
-	g.metrics.seconds.WithLabelValues(service, route).Observe(took.Seconds())
-
-	path := masked(x.r.URL.Path)
-	if len(path) > mostLogged {
-		path = path[:mostLogged]
-	}
-	if x.route != nil && x.route.plugins.log != nil {
-		x.route.plugins.log.sink.add(x, path, took)
-	}
+	method := g.metrics.of(service, route, x.route).count(x.r.Method, status, took)
 	level := slog.LevelInfo
 	switch {
 	case status >= 500 && x.err != nil && x.err != errNotInstalled:
@@ -104,8 +147,21 @@ func (g *Gateway) record(x *exchange) {
 	case x.page == "health":
 		level = slog.LevelDebug
 	}
+	shipped := x.route != nil && x.route.plugins.log != nil
 	ctx := context.Background()
-	if !g.log.Enabled(ctx, level) {
+	logged := g.log.Enabled(ctx, level)
+	if !shipped && !logged {
+		return
+	}
+
+	path := masked(x.r.URL.Path)
+	if len(path) > mostLogged {
+		path = path[:mostLogged]
+	}
+	if shipped {
+		x.route.plugins.log.sink.add(x, path, took)
+	}
+	if !logged {
 		return
 	}
 	attrs := [11]slog.Attr{

@@ -36,8 +36,8 @@ type answer struct {
 	header    http.Header // the handler's; what counts of it goes to the client's at WriteHeader
 	status    int
 	buf       *[]byte
-	timer     *time.Timer // the deadline's
-	streams   bool        // the request may be answered by an event stream
+	guard     *watchdog // of the deadline; nil: lifted
+	streams   bool      // the request may be answered by an event stream
 	websocket bool
 	broken    bool // the answer is out in part and cannot be finished
 }
@@ -122,7 +122,7 @@ func (a *answer) FlushError() error {
 	if a.state == held {
 		a.writeHeader(http.StatusOK)
 		if a.streams && isEventStream(a.x.w.Header()) {
-			a.timer.Stop()
+			a.lift()
 			a.x.endless()
 		}
 		a.send()
@@ -145,7 +145,7 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	a.state = taken
-	a.timer.Stop()
+	a.lift()
 	return conn, rw, nil
 }
 
@@ -155,10 +155,21 @@ func (a *answer) SetReadDeadline(time.Time) error { return nil }
 // SetWriteDeadline does nothing; see SetReadDeadline.
 func (a *answer) SetWriteDeadline(time.Time) error { return nil }
 
+// lift takes the deadline from an answer; its lock is held.
+func (a *answer) lift() {
+	if a.guard != nil {
+		a.guard.release()
+		a.guard = nil
+	}
+}
+
 // expire is called at the deadline, from a goroutine of its own.
 func (a *answer) expire() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.x.scope.deadline.IsZero() {
+		defer a.x.scope.end() // a stream that was not opened in time
+	}
 	switch a.state {
 	case held:
 		a.state = cut
@@ -172,9 +183,9 @@ func (a *answer) expire() {
 
 // finish is called when the handler has returned, with what it has panicked with, if it did.
 func (a *answer) finish(panicked any) {
-	a.timer.Stop()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.lift()
 	switch {
 	case a.state == held && panicked != nil:
 		a.replace(errs.New(errs.Internal, "Something went wrong on our side."))

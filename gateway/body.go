@@ -52,7 +52,7 @@ const (
 // linger reads on for a while what a client still sends after it was refused: if the connection were closed at once, its system would throw away
 // the answer unread.
 func (x *exchange) linger() {
-	if x.r.ProtoMajor != 1 || x.r.Body == nil || x.r.Header.Get("Expect") != "" {
+	if x.r.ProtoMajor != 1 || x.r.Body == nil || x.asked || x.r.Header.Get("Expect") != "" {
 		return // a stream ends by itself; who asks first, sends nothing
 	}
 	c := http.NewResponseController(x.w)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -63,6 +64,7 @@ type route struct {
 	patterns []pattern
 	plugins  plugins // those that are in force: its own, else the service's, else the gateway's
 	at       place
+	series   atomic.Pointer[series]
 }
 
 const longestDeadline = 90 * time.Second

@@ -25,10 +25,36 @@ func (c *corsRule) check() error {
 	return nil
 }
 
+// corsText is what a rule says in headers. It is shared by all answers, and appending to it copies it.
+type corsText struct{ methods, headers, exposed, maxAge []string }
+
+// written has the rule's text made, once it is complete.
+func (c *corsRule) written() {
+	c.text = corsText{one(c.methods), one(c.headers), nil, nil}
+	if len(c.exposed) > 0 {
+		c.text.exposed = one(c.exposed)
+	}
+	if c.maxAge > 0 {
+		c.text.maxAge = []string{strconv.Itoa(c.maxAge)}
+	}
+}
+
+func one(list []string) []string { return []string{strings.Join(list, ", ")} }
+
+var (
+	varyOrigin    = []string{"Origin"}
+	anyOrigin     = []string{"*"}
+	credentialled = []string{"true"}
+)
+
 // apply sets the headers of a cross-origin answer and says whether r was a preflight, which it has answered then.
 func (c *corsRule) apply(w http.ResponseWriter, r *http.Request) (answered bool) {
 	h := w.Header()
-	h.Add("Vary", "Origin")
+	if v := h["Vary"]; v == nil {
+		h["Vary"] = varyOrigin
+	} else {
+		h["Vary"] = append(v, "Origin")
+	}
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return false
@@ -38,23 +64,23 @@ func (c *corsRule) apply(w http.ResponseWriter, r *http.Request) (answered bool)
 	case allowed:
 		h["Access-Control-Allow-Origin"] = []string{origin}
 	case slices.Contains(c.origins, "*"):
-		h["Access-Control-Allow-Origin"] = []string{"*"}
+		h["Access-Control-Allow-Origin"] = anyOrigin
 		allowed = true
 	}
 	if allowed && c.credentials {
-		h["Access-Control-Allow-Credentials"] = []string{"true"}
+		h["Access-Control-Allow-Credentials"] = credentialled
 	}
 	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
-		if allowed && len(c.exposed) > 0 {
-			h["Access-Control-Expose-Headers"] = []string{strings.Join(c.exposed, ", ")}
+		if allowed && c.text.exposed != nil {
+			h["Access-Control-Expose-Headers"] = c.text.exposed
 		}
 		return false
 	}
 	if allowed {
-		h["Access-Control-Allow-Methods"] = []string{strings.Join(c.methods, ", ")}
-		h["Access-Control-Allow-Headers"] = []string{strings.Join(c.headers, ", ")}
-		if c.maxAge > 0 {
-			h["Access-Control-Max-Age"] = []string{strconv.Itoa(c.maxAge)}
+		h["Access-Control-Allow-Methods"] = c.text.methods
+		h["Access-Control-Allow-Headers"] = c.text.headers
+		if c.text.maxAge != nil {
+			h["Access-Control-Max-Age"] = c.text.maxAge
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -24,9 +24,13 @@ type exchange struct {
 	address   string // of the client
 	trusted   bool   // the peer is a trusted proxy
 	consumer  string
-	route     *route // nil: the gateway's own pages, or nothing
-	page      string // the gateway's own page
-	target    *url.URL
+	route     *route              // nil: the gateway's own pages, or nothing
+	page      string              // the gateway's own page
+	target    url.URL             // path and query of the request, and nothing else of its URL
+	values    [5]string           // of the header that the service gets
+	asked     bool                // the client waits to be told that it may send its body
+	answer    answer              // of a handler in this process
+	scope     scope               // and its context
 	body      *body               // nil: none
 	strip     func(*http.Request) // takes out what the service must not see
 	status    int

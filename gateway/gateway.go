@@ -157,6 +157,7 @@ func (g *Gateway) adjust(o Options) error {
 				if c.origins = o.CORSOrigins; c.check() != nil {
 					return fmt.Errorf("gateway: CORS_ORIGIN: %w", c.check())
 				}
+				c.written()
 				r.plugins.cors = &c
 			}
 			l := r.plugins.log
@@ -180,7 +181,7 @@ func (g *Gateway) adjust(o Options) error {
 	return nil
 }
 
-// Handler is the public door, for port 8000. Serve it with NewServer.
+// Handler is the public door, for port 8000. Serve it with NewServer. It takes the requests over that it is given: the header of one is changed.
 func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
 
 // Run probes the targets of remote services and ships logs until ctx ends. The gateway serves without it too, but an ejected target then never returns.

@@ -1,15 +1,18 @@
 package gateway
 
 import (
+	"net"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
-// hops are the headers of one connection, which are never passed on.
-var hops = map[string]bool{
-	"Connection": true, "Proxy-Connection": true, "Keep-Alive": true, "Proxy-Authenticate": true, "Proxy-Authorization": true,
-	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true,
+// hop says whether a header belongs to one connection and is never passed on.
+func hop(k string) bool {
+	switch k {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
 }
 
 // ownRequest are what a service believes from the gateway alone.
@@ -27,42 +30,48 @@ func ownRequest(k string) bool {
 // ownAnswer are what only the gateway tells a client.
 func ownAnswer(k string) bool {
 	switch k {
-	case "X-Request-Id", "Server", "X-Powered-By":
+	case "X-Request-Id", "Server", "X-Powered-By", "Strict-Transport-Security":
 		return true
 	}
 	return k[0] == 'A' && strings.HasPrefix(k, "Access-Control-") || k[0] == 'T' && strings.HasPrefix(k, http.TrailerPrefix)
 }
 
-// outgoing is the header of the request that a service gets, the same in both forms.
+// outgoing makes the header of the request that came into that of the request which a service gets, the same in both forms, and answers it.
+// The map is the server's, made for this request, and the server does not look at it again; a copy of it would be the largest cost of a call.
 func (x *exchange) outgoing(upgrade bool) http.Header {
-	in := x.r.Header
-	out := make(http.Header, len(in)+8)
-	for k, v := range in {
-		if !hops[k] && !ownRequest(k) {
-			out[k] = v
-		}
+	h := x.r.Header
+	if h == nil {
+		h = make(http.Header, 8)
 	}
-	dropListed(out, in["Connection"])
 	proto := "http"
 	if x.r.TLS != nil {
 		proto = "https"
 	}
-	if p := in["X-Forwarded-Proto"]; x.trusted && len(p) == 1 && (p[0] == "http" || p[0] == "https") {
+	if p := h["X-Forwarded-Proto"]; x.trusted && len(p) == 1 && (p[0] == "http" || p[0] == "https") {
 		proto = p[0]
 	}
-	v := []string{x.address, proto, x.r.Host, x.id, x.trace}
-	out["X-Forwarded-For"], out["X-Forwarded-Proto"], out["X-Forwarded-Host"] = v[0:1:1], v[1:2:2], v[2:3:3]
-	out["X-Request-Id"], out["Traceparent"] = v[3:4:4], v[4:5:5]
-	if s := in["Tracestate"]; x.continued && len(s) == 1 && len(s[0]) <= 512 {
-		out["Tracestate"] = s
+	state := h["Tracestate"]
+	x.asked = len(h["Expect"]) > 0
+	dropListed(h, h["Connection"])
+	for k := range h {
+		if hop(k) || ownRequest(k) {
+			delete(h, k)
+		}
+	}
+	x.values = [...]string{x.address, proto, x.r.Host, x.id, x.trace}
+	v := x.values[:]
+	h["X-Forwarded-For"], h["X-Forwarded-Proto"], h["X-Forwarded-Host"] = v[0:1:1], v[1:2:2], v[2:3:3]
+	h["X-Request-Id"], h["Traceparent"] = v[3:4:4], v[4:5:5]
+	if x.continued && len(state) == 1 && len(state[0]) <= 512 {
+		h["Tracestate"] = state
 	}
 	if x.consumer != "" {
-		out["X-Consumer-Username"] = []string{x.consumer}
+		h["X-Consumer-Username"] = []string{x.consumer}
 	}
 	if upgrade {
-		out["Connection"], out["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}
-	return out
+	return h
 }
 
 // dropListed takes out of h what the Connection header declares to be of one connection.
@@ -80,7 +89,7 @@ func dropListed(h http.Header, connection []string) {
 func merge(to, from http.Header) {
 	for k, v := range from {
 		switch {
-		case hops[k] || k == "" || ownAnswer(k):
+		case k == "" || hop(k) || ownAnswer(k):
 		case k == "Vary":
 			to[k] = append(to[k], v...)
 		default:
@@ -95,7 +104,7 @@ func merge(to, from http.Header) {
 func (x *exchange) forget() {
 	h := x.w.Header()
 	for k := range h {
-		if k != "X-Request-Id" && k != "Vary" && !strings.HasPrefix(k, "Access-Control-") && !strings.Contains(k, "Ratelimit-") {
+		if k != "X-Request-Id" && k != "Vary" && k != "Strict-Transport-Security" && !strings.HasPrefix(k, "Access-Control-") && !strings.Contains(k, "Ratelimit-") {
 			delete(h, k)
 		}
 	}
@@ -146,7 +155,33 @@ func hasToken(lines []string, token string) bool {
 	return false
 }
 
-// target is the path and query of a request and nothing else of its URL.
-func target(u *url.URL) *url.URL {
-	return &url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
+// transport tells browsers to come over TLS alone from now on, for a year, if they have come so. Subdomains are not ours to speak for. A
+// developer's own machine is left out: its other ports, which speak plain HTTP, have the same name.
+func (x *exchange) transport() {
+	if x.r.TLS == nil {
+		return
+	}
+	host, _, err := net.SplitHostPort(x.r.Host)
+	if err != nil {
+		host = x.r.Host
+	}
+	if host != "localhost" && !strings.HasSuffix(host, ".localhost") {
+		x.w.Header()["Strict-Transport-Security"] = oneYear
+	}
+}
+
+var oneYear = []string{"max-age=31536000"}
+
+// uri is what the request line says after the method.
+func (x *exchange) uri() string {
+	uri := x.r.RequestURI
+	if x.strip != nil || uri == "" || uri[0] != '/' {
+		return x.target.RequestURI()
+	}
+	for i := range len(uri) {
+		if c := uri[i]; c <= ' ' || c >= 0x7f || c == '#' {
+			return x.target.RequestURI()
+		}
+	}
+	return uri
 }

@@ -17,12 +17,17 @@ type limiter struct {
 	local *kv.Memory
 }
 
-// The windows that a limit has headers for, under the names that Kong gives them.
-var limitHeaders = map[string][2]string{
-	"second": {"X-Ratelimit-Limit-Second", "X-Ratelimit-Remaining-Second"},
-	"minute": {"X-Ratelimit-Limit-Minute", "X-Ratelimit-Remaining-Minute"},
-	"hour":   {"X-Ratelimit-Limit-Hour", "X-Ratelimit-Remaining-Hour"},
-	"day":    {"X-Ratelimit-Limit-Day", "X-Ratelimit-Remaining-Day"},
+// headers are those of the limit of a window and of what is left, under the names that Kong gives them.
+func (w *window) headers() (n [2]string) {
+	switch w.name {
+	case "second":
+		return [2]string{"X-Ratelimit-Limit-Second", "X-Ratelimit-Remaining-Second"}
+	case "minute":
+		return [2]string{"X-Ratelimit-Limit-Minute", "X-Ratelimit-Remaining-Minute"}
+	case "hour":
+		return [2]string{"X-Ratelimit-Limit-Hour", "X-Ratelimit-Remaining-Hour"}
+	}
+	return [2]string{"X-Ratelimit-Limit-Day", "X-Ratelimit-Remaining-Day"}
 }
 
 // allow counts one request of client against l and tells the client where he stands. TooMany: he is over it; RetryAfter says when he is not.
@@ -30,8 +35,10 @@ var limitHeaders = map[string][2]string{
 // A window is fixed: it opens with the first request and closes its length later. Refused requests are not counted.
 func (m *limiter) allow(ctx context.Context, h http.Header, l *rateLimit, client netip.Addr) error {
 	var buf [128]byte
-	least, total, at := -2, "", time.Time{} // of the window that leaves the fewest
-	for _, w := range l.windows {
+	least, total, rest, at := -2, "", "", time.Time{} // of the window that leaves the fewest
+	v := make([]string, 0, 2*len(l.windows)+3)
+	for i := range l.windows {
+		w := &l.windows[i]
 		key := append(append(append(append(append(buf[:0], "gateway:"...), l.scope...), ':'), w.name...), ':')
 		key = limitKey(key, client)
 		left, reset, err := m.store.Allow(ctx, string(key), w.max, w.per)
@@ -41,12 +48,16 @@ func (m *limiter) allow(ctx context.Context, h http.Header, l *rateLimit, client
 			}
 		}
 		if least == -2 || left < least {
-			least, total, at = left, w.text, reset
+			least, total, rest, at = left, w.text, strconv.Itoa(max(left, 0)), reset
 		}
 		if !l.hidden {
-			n := limitHeaders[w.name]
-			v := []string{w.text, strconv.Itoa(max(left, 0))}
-			h[n[0]], h[n[1]] = v[0:1:1], v[1:2:2]
+			said := rest
+			if left != least {
+				said = strconv.Itoa(left) // more than the least, so not below zero
+			}
+			n, i := w.headers(), len(v)
+			v = append(v, w.text, said)
+			h[n[0]], h[n[1]] = v[i:i+1:i+1], v[i+1:i+2:i+2]
 		}
 		if left < 0 {
 			break
@@ -55,8 +66,9 @@ func (m *limiter) allow(ctx context.Context, h http.Header, l *rateLimit, client
 	wait := max(time.Until(at), 0)
 	seconds := int64((wait + time.Second - 1) / time.Second)
 	if !l.hidden {
-		v := []string{total, strconv.Itoa(max(least, 0)), strconv.FormatInt(seconds, 10)}
-		h["Ratelimit-Limit"], h["Ratelimit-Remaining"], h["Ratelimit-Reset"] = v[0:1:1], v[1:2:2], v[2:3:3]
+		i := len(v)
+		v = append(v, total, rest, strconv.FormatInt(seconds, 10))
+		h["Ratelimit-Limit"], h["Ratelimit-Remaining"], h["Ratelimit-Reset"] = v[i:i+1:i+1], v[i+1:i+2:i+2], v[i+2:i+3:i+3]
 	}
 	if least < 0 {
 		return errs.New(errs.TooMany, "Too many requests. Please wait a moment.").After(max(wait, time.Second))

@@ -29,23 +29,20 @@ func (x *exchange) call(l *Local, deadline time.Duration) {
 		return
 	}
 	websocket, streams := isWebsocket(x.r), mayStream(x.r)
-	a := &answer{x: x, header: make(http.Header, 8), streams: streams, websocket: websocket}
-	var ctx context.Context
-	var cancel context.CancelFunc
-	if websocket || streams {
-		// The deadline holds until the stream is open: then the answer stops the timer, which a deadline of the context would not allow.
-		ctx, cancel = context.WithCancel(context.Background())
-		a.timer = time.AfterFunc(deadline, func() { a.expire(); cancel() })
-	} else {
-		ctx, cancel = context.WithTimeout(context.Background(), deadline)
-		a.timer = time.AfterFunc(deadline, a.expire)
+	a := &x.answer
+	a.x, a.header, a.streams, a.websocket = x, make(http.Header, 8), streams, websocket
+	x.scope.outer = x.r.Context()
+	if !websocket && !streams {
+		// A stream has a deadline until it is open: one in the context could not be lifted.
+		x.scope.deadline = x.start.Add(deadline)
 	}
-	defer cancel()
-	// The client's going away ends the work, though no value of the outer context is to be seen.
-	defer context.AfterFunc(x.r.Context(), cancel)()
+	defer x.scope.end()
+	a.mu.Lock() // the deadline may be over before its guard is noted
+	a.guard = guard(a, deadline)
+	a.mu.Unlock()
 
-	r := blank.WithContext(ctx)
-	r.Method, r.URL, r.Header, r.Host = x.r.Method, x.target, x.outgoing(websocket), x.r.Host
+	r := blank.WithContext(&x.scope)
+	r.Method, r.URL, r.Header, r.Host = x.r.Method, &x.target, x.outgoing(websocket), x.r.Host
 	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/1.1", 1, 1
 	r.RemoteAddr = loopback
 	r.Body, r.ContentLength = http.NoBody, 0
@@ -55,7 +52,7 @@ func (x *exchange) call(l *Local, deadline time.Duration) {
 	if x.strip != nil {
 		x.strip(r)
 	}
-	r.RequestURI = r.URL.RequestURI()
+	r.RequestURI = x.uri()
 	func() {
 		defer func() {
 			v := recover()

@@ -41,6 +41,7 @@ type sizeLimit struct {
 type corsRule struct {
 	origins, methods, headers, exposed []string
 	credentials                        bool
+	text                               corsText
 	maxAge                             int
 	off                                bool
 }
@@ -213,6 +214,7 @@ func (p *reader) cors(c *corsRule, n *yaml.Node) {
 	if err := c.check(); err != nil {
 		p.fail(n, "%v", err)
 	}
+	c.written()
 }
 
 func (p *reader) keyAuth(k *keyAuth, n *yaml.Node) {

@@ -96,7 +96,7 @@ func (x *exchange) forward(p *pool, deadline time.Duration) {
 		ctx = c
 	}
 	r := x.r.WithContext(ctx)
-	r.URL, r.Header, r.Body = x.target, x.outgoing(websocket), http.NoBody
+	r.URL, r.Header, r.Body = &x.target, x.outgoing(websocket), http.NoBody
 	if x.body != nil {
 		r.Body = x.body
 	} else {

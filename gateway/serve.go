@@ -19,9 +19,10 @@ const mostHeader = 24 << 10
 
 // serve is the walk of every request: identify, match, limit, hand over.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{g: g, w: w, r: r, start: time.Now(), id: requestID(r.Header)}
+	x := &exchange{g: g, w: w, r: r, start: time.Now()}
+	x.identify()
 	w.Header()["X-Request-Id"] = []string{x.id}
-	x.trace, x.continued = trace(r.Header)
+	x.transport()
 	x.client, x.trusted = g.proxies.client(r)
 	x.address = x.client.String()
 	defer x.end()
@@ -90,7 +91,11 @@ func (x *exchange) sane() error {
 		x.w.Header()["Allow"] = []string{"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"}
 		return errs.New(errs.NotAllowed, "This method is not known here.")
 	}
-	if why := pathProblem(r.URL.Path, r.URL.EscapedPath()); why != "" {
+	escaped := r.URL.Path
+	if r.URL.RawPath != "" { // only then does the path hold what must not be written as it is
+		escaped = r.URL.EscapedPath()
+	}
+	if why := pathProblem(r.URL.Path, escaped); why != "" {
 		return errs.New(errs.Malformed, why)
 	}
 	size := 0
@@ -102,7 +107,7 @@ func (x *exchange) sane() error {
 	if size > mostHeader {
 		return errs.Coded(errs.Malformed, "header_too_large", "The header of the request is too large.")
 	}
-	x.target = target(r.URL)
+	x.target.Path, x.target.RawPath, x.target.RawQuery = r.URL.Path, r.URL.RawPath, r.URL.RawQuery
 	return nil
 }
 
