@@ -191,6 +191,7 @@ func (g *Gateway) Run(ctx context.Context) {
 		if s.pool != nil {
 			for _, t := range s.pool.targets {
 				wg.Go(func() { s.pool.probe(ctx, t) })
+				wg.Go(func() { t.rack.run(ctx) })
 			}
 		}
 	}

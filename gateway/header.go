@@ -51,7 +51,7 @@ func (x *exchange) outgoing(upgrade bool) http.Header {
 		proto = p[0]
 	}
 	state := h["Tracestate"]
-	x.asked = len(h["Expect"]) > 0
+	x.asked = x.asked || len(h["Expect"]) > 0
 	dropListed(h, h["Connection"])
 	for k := range h {
 		if hop(k) || ownRequest(k) {

@@ -23,11 +23,14 @@ type pool struct {
 	next      atomic.Uint32
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
+	open      bool // no target wants TLS
 }
 
 // address is one address of a service. It is out after too many failures in a row, until a probe finds it well.
 type address struct {
 	name     string // host:port
+	dial     string // the same, with the port that goes without saying
+	rack     rack
 	scheme   string
 	out      atomic.Bool
 	broken   atomic.Int32 // connection failures in a row
@@ -40,7 +43,7 @@ type dialError struct{ error }
 func (e *dialError) Unwrap() error { return e.error }
 
 func newPool(g *Gateway, s *service, targets []string) (*pool, error) {
-	p := &pool{g: g, service: s}
+	p := &pool{g: g, service: s, open: true}
 	for _, t := range targets {
 		t = strings.TrimSpace(t)
 		if !strings.Contains(t, "://") {
@@ -50,7 +53,12 @@ func newPool(g *Gateway, s *service, targets []string) (*pool, error) {
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
 			return nil, fmt.Errorf("gateway: the address %q of service %q must be like http://host:port", t, s.name)
 		}
-		p.targets = append(p.targets, &address{name: u.Host, scheme: u.Scheme})
+		a := &address{name: u.Host, dial: u.Host, scheme: u.Scheme}
+		if u.Port() == "" {
+			a.dial = net.JoinHostPort(u.Hostname(), "80")
+		}
+		p.open = p.open && u.Scheme == "http"
+		p.targets = append(p.targets, a)
 	}
 	dialer := &net.Dialer{Timeout: s.connectTimeout, KeepAlive: 30 * time.Second}
 	p.transport = &http.Transport{
@@ -61,10 +69,10 @@ func newPool(g *Gateway, s *service, targets []string) (*pool, error) {
 			}
 			return c, nil
 		},
-		MaxIdleConnsPerHost:    256,
-		IdleConnTimeout:        50 * time.Second, // shorter than the services', so that they do not close what is about to be used
+		MaxIdleConnsPerHost:    mostIdle,
+		IdleConnTimeout:        idleTime,
 		TLSHandshakeTimeout:    s.connectTimeout,
-		MaxResponseHeaderBytes: 64 << 10,
+		MaxResponseHeaderBytes: answerHeader,
 		DisableCompression:     true,
 	}
 	p.proxy = &httputil.ReverseProxy{
@@ -83,6 +91,10 @@ type exchangeKey struct{}
 // forward hands the exchange to a service through a socket.
 func (x *exchange) forward(p *pool, deadline time.Duration) {
 	websocket, streams := isWebsocket(x.r), mayStream(x.r)
+	header := x.outgoing(websocket)
+	if !websocket && !streams && p.plain(x) && x.carry(p, header, deadline) {
+		return
+	}
 	ctx := context.WithValue(x.r.Context(), exchangeKey{}, x)
 	if websocket || streams {
 		c, cancel := context.WithCancelCause(ctx)
@@ -96,7 +108,7 @@ func (x *exchange) forward(p *pool, deadline time.Duration) {
 		ctx = c
 	}
 	r := x.r.WithContext(ctx)
-	r.URL, r.Header, r.Body = &x.target, x.outgoing(websocket), http.NoBody
+	r.URL, r.Header, r.Body = &x.target, header, http.NoBody
 	if x.body != nil {
 		r.Body = x.body
 	} else {
@@ -144,14 +156,18 @@ func modify(res *http.Response) error {
 // lift takes the deadline from an exchange whose stream is open; false: it had none, or it has passed.
 func (x *exchange) lift() bool { return x.timer != nil && x.timer.Stop() }
 
-// failed answers a request that no service has answered.
+// failed is broke for the proxy.
 func (p *pool) failed(w http.ResponseWriter, r *http.Request, err error) {
-	x := w.(*exchange) // forward hands over nothing else
+	w.(*exchange).broke(err, late(r.Context())) // forward hands over nothing else
+}
+
+// broke answers a request that no service has answered.
+func (x *exchange) broke(err error, late bool) {
 	switch {
 	case x.body != nil && x.body.over.Load():
 		x.close()
 		x.fail(tooLarge(x.body.limit))
-	case late(r.Context()):
+	case late:
 		x.close()
 		x.fail(errDeadline.Because(err))
 	case x.r.Context().Err() != nil:
@@ -186,14 +202,23 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		res, err := p.transport.RoundTrip(&out)
 		if err == nil {
-			t.broken.Store(0)
-			t.timeouts.Store(0)
+			t.well()
 			return res, nil
 		}
-		p.blame(t, r, err)
+		p.blame(t, x, late(r.Context()), r.Context().Err() != nil, err)
 		if !errors.As(err, new(*dialError)) || r.Context().Err() != nil || try >= p.service.retries || try+1 >= len(p.targets) {
 			return nil, err
 		}
+	}
+}
+
+// well forgets the failures of a target that has answered.
+func (t *address) well() {
+	if t.broken.Load() != 0 {
+		t.broken.Store(0)
+	}
+	if t.timeouts.Load() != 0 {
+		t.timeouts.Store(0)
 	}
 }
 
@@ -212,17 +237,16 @@ func (p *pool) pick(first int, tried uint64) int {
 }
 
 // blame counts a failure against a target, unless it was the client's.
-func (p *pool) blame(t *address, r *http.Request, err error) {
-	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
+func (p *pool) blame(t *address, x *exchange, late, gone bool, err error) {
 	limits := p.service.upstream.passive
 	switch {
 	case x != nil && x.body != nil && (x.body.over.Load() || !x.body.ended.Load() && !errors.As(err, new(*dialError))):
 		// The client has not sent all of its body: the target may have waited for it, or refused it.
-	case late(r.Context()):
+	case late:
 		if n := t.timeouts.Add(1); limits.timeouts > 0 && int(n) >= limits.timeouts {
 			p.set(t, false, "it answered too late")
 		}
-	case r.Context().Err() != nil:
+	case gone:
 	default:
 		if n := t.broken.Add(1); limits.tcp > 0 && int(n) >= limits.tcp {
 			p.set(t, false, err.Error())

@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// wire is a connection to a target that carries one request at a time, on the request's own goroutine. The transport of net/http keeps two
+// goroutines a connection, and passing a request to them and its answer back costs more CPU than all else that the gateway does.
+type wire struct {
+	net.Conn
+	raw   syscall.RawConn // nil: it cannot be told whether the connection is still whole
+	in    *bufio.Reader
+	left  int64     // bytes that may still come before the answer's header is complete
+	heard bool      // something of the answer has come
+	idle  time.Time // since when
+	probe func(fd uintptr) bool
+	byte  [1]byte
+	whole bool
+}
+
+const (
+	mostIdle     = 256              // connections of a target that wait for the next request
+	idleTime     = 50 * time.Second // shorter than the services', so that they do not close what is about to be used
+	answerHeader = 64 << 10         // bytes
+)
+
+var errHeader = errors.New("gateway: the header of the answer is too large, or is none")
+
+// source is what a wire's reader reads from.
+type source struct{ w *wire }
+
+func (s source) Read(p []byte) (int, error) {
+	if s.w.left <= 0 {
+		return 0, errHeader
+	}
+	n, err := s.w.Conn.Read(p)
+	s.w.left -= int64(n)
+	s.w.heard = s.w.heard || n > 0
+	return n, err
+}
+
+func newWire(c net.Conn) *wire {
+	w := &wire{Conn: c}
+	w.in = bufio.NewReaderSize(source{w}, 4<<10)
+	if s, ok := c.(syscall.Conn); ok {
+		w.raw, _ = s.SyscallConn()
+	}
+	w.probe = w.look
+	return w
+}
+
+// fresh says whether an idle connection is open and silent: what came over it unasked would be taken for the answer to the next request.
+func (w *wire) fresh() bool {
+	if w.raw == nil || w.in.Buffered() > 0 {
+		return false
+	}
+	w.whole = false
+	return w.raw.Read(w.probe) == nil && w.whole
+}
+
+// rack keeps the idle wires of a target.
+type rack struct {
+	mu   sync.Mutex
+	idle []*wire
+}
+
+// take is an idle wire that is fresh, the one used last; nil when there is none.
+func (k *rack) take(until time.Time) *wire {
+	for {
+		k.mu.Lock()
+		n := len(k.idle) - 1
+		if n < 0 {
+			k.mu.Unlock()
+			return nil
+		}
+		w := k.idle[n]
+		k.idle[n], k.idle = nil, k.idle[:n]
+		k.mu.Unlock()
+		if time.Since(w.idle) < idleTime && w.SetDeadline(until) == nil && w.fresh() {
+			return w
+		}
+		_ = w.Close()
+	}
+}
+
+func (k *rack) put(w *wire) {
+	w.idle = time.Now()
+	k.mu.Lock()
+	if len(k.idle) < mostIdle {
+		k.idle = append(k.idle, w)
+		w = nil
+	}
+	k.mu.Unlock()
+	if w != nil {
+		_ = w.Close()
+	}
+}
+
+// sweep closes what has been idle too long; the longest stand first.
+func (k *rack) sweep(before time.Time) {
+	k.mu.Lock()
+	n := 0
+	for n < len(k.idle) && k.idle[n].idle.Before(before) {
+		n++
+	}
+	old := append([]*wire(nil), k.idle[:n]...)
+	k.idle = append(k.idle[:0], k.idle[n:]...)
+	clear(k.idle[len(k.idle):cap(k.idle)])
+	k.mu.Unlock()
+	for _, w := range old {
+		_ = w.Close()
+	}
+}
+
+// run sweeps until ctx ends, and closes all then.
+func (k *rack) run(ctx context.Context) {
+	tick := time.NewTicker(idleTime / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			k.sweep(now.Add(-idleTime))
+		case <-ctx.Done():
+			k.sweep(time.Now())
+			return
+		}
+	}
+}
+
+// ask sends a request and reads the header of its answer. The deadline is set. Answers that only inform are left out.
+func (w *wire) ask(r *http.Request, head []byte) (*http.Response, error) {
+	w.left, w.heard = answerHeader, false
+	if _, err := w.Write(head); err != nil {
+		return nil, err
+	}
+	for range 6 {
+		res, err := http.ReadResponse(w.in, r)
+		if err != nil {
+			return nil, err
+		}
+		if res.StatusCode >= 200 {
+			w.left = math.MaxInt64
+			return res, nil
+		}
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			break
+		}
+	}
+	return nil, errHeader
+}
+
+// dial connects to a target for one request.
+func (p *pool) dial(ctx context.Context, t *address, until time.Time) (*wire, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	c, err := p.transport.DialContext(ctx, "tcp", t.dial)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.SetDeadline(until); err != nil {
+		_ = c.Close()
+		return nil, &dialError{err}
+	}
+	return newWire(c), nil
+}
+
+// attempt asks one target. A connection that its target has closed while it was idle is replaced by a new one: what is asked here changes
+// nothing, so it may be asked again.
+func (p *pool) attempt(t *address, x *exchange, head []byte, until time.Time) (_ *http.Response, w *wire, stop func() bool, err error) {
+	for w = t.rack.take(until); ; w = nil {
+		used := w != nil
+		if !used {
+			if w, err = p.dial(x.r.Context(), t, until); err != nil {
+				return nil, nil, nil, err
+			}
+		}
+		stop = context.AfterFunc(x.r.Context(), func() { _ = w.SetDeadline(time.Unix(1, 0)) })
+		res, err := w.ask(x.r, head)
+		if err == nil {
+			return res, w, stop, nil
+		}
+		stop()
+		_ = w.Close()
+		if !used || w.heard || errors.Is(err, os.ErrDeadlineExceeded) || x.r.Context().Err() != nil {
+			return nil, nil, nil, err
+		}
+	}
+}
