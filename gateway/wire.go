@@ -180,7 +180,11 @@ func (p *pool) attempt(t *address, x *exchange, head []byte, until time.Time) (_
 		used := w != nil
 		if !used {
 			if w, err = p.dial(x.r.Context(), t, until); err != nil {
-				return nil, nil, nil, err
+				// In a crowd another request may have given a connection back meanwhile.
+				if w = t.rack.take(until); w == nil {
+					return nil, nil, nil, err
+				}
+				used = true
 			}
 		}
 		stop = context.AfterFunc(x.r.Context(), func() { _ = w.SetDeadline(time.Unix(1, 0)) })
