@@ -13,6 +13,7 @@ import (
 
 	"tulifo/platform/blob"
 	"tulifo/platform/clock"
+	"tulifo/platform/docdb"
 	"tulifo/platform/fetch"
 	"tulifo/platform/kv"
 	"tulifo/platform/peer"
@@ -69,7 +70,11 @@ var services = []entry{
 		if err != nil {
 			return nil, err
 		}
-		return notification.New(ctx, p.db, p.clock, p.peers.To("auth"), c, p.log)
+		docs, err := docdb.Open(ctx, p.db, notification.Collections()...)
+		if err != nil {
+			return nil, err
+		}
+		return notification.New(docs, p.clock, p.peers.To("auth"), c, p.log)
 	}},
 	{"booking", 3007, false, booking.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[booking.Config](p.Config)

@@ -1,13 +1,52 @@
 package notification
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
 
+	"tulifo/platform/docdb"
 	"tulifo/platform/outbox"
 )
+
+// Kept are the documents of a collection as JSON.
+func Kept(ctx context.Context, docs docdb.DB, collection string, where docdb.Filter) ([]string, error) {
+	switch collection {
+	case "people":
+		return kept(ctx, docs, people, where)
+	case "preferences":
+		return kept(ctx, docs, preferred, where)
+	case "notifications":
+		return kept(ctx, docs, notifications, where)
+	case "deliveries":
+		return kept(ctx, docs, deliveries, where)
+	case "subscriptions":
+		return kept(ctx, docs, subscriptions, where)
+	}
+	return nil, fmt.Errorf("there is no collection %s", collection)
+}
+
+func kept[T any](ctx context.Context, docs docdb.DB, c *docdb.Collection[T], where docdb.Filter) ([]string, error) {
+	page, err := c.Find(ctx, docs, docdb.Query{Where: where, Limit: docdb.MaxLimit})
+	out := make([]string, len(page.Docs))
+	for i, d := range page.Docs {
+		raw, err := json.Marshal(d)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = string(raw)
+	}
+	return out, err
+}
+
+// ChangeDeliveries has all deliveries be as time or a process that died would leave them.
+func ChangeDeliveries(ctx context.Context, docs docdb.DB, changes ...docdb.Change) error {
+	_, err := deliveries.UpdateAll(ctx, docs, docdb.Filter{}, changes...)
+	return err
+}
 
 // Words is an event as one of its audiences reads it, for tests of the wording.
 func Words(e outbox.Event, as, locale, zone string) (subject string, paragraphs []string, button string, err error) {

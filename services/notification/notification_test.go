@@ -12,7 +12,7 @@ import (
 
 	"tulifo/event"
 	"tulifo/platform/api/apitest"
-	"tulifo/platform/postgres/pgtest"
+	"tulifo/platform/docdb"
 	"tulifo/services/notification"
 )
 
@@ -32,7 +32,7 @@ func TestThePagesOfTheApp(t *testing.T) {
 	for path := "/api/notifications?limit=10"; path != ""; {
 		var page []notification.Notification
 		var answer apitest.Answer
-		if trips := pgtest.Trips(w.db, func() { answer = w.Call(apitest.Call{What: "a page", As: as, Path: path, Status: 200}) }); trips > 1 {
+		if trips := w.trips(func() { answer = w.Call(apitest.Call{What: "a page", As: as, Path: path, Status: 200}) }); trips > 1 {
 			t.Errorf("%d round trips", trips)
 		}
 		answer.Data(&page)
@@ -48,7 +48,7 @@ func TestThePagesOfTheApp(t *testing.T) {
 	if len(titles) != 25 || !strings.HasSuffix(titles[0], "Badge 24") || !strings.HasSuffix(titles[24], "Badge 00") {
 		t.Errorf("%d: %q", len(titles), titles)
 	}
-	if trips := pgtest.Trips(w.db, func() {
+	if trips := w.trips(func() {
 		w.Call(apitest.Call{What: "the bell", As: as, Path: "/api/notifications?unread=true&limit=1", Status: 200, Has: `"total":25`})
 	}); trips > 2 {
 		t.Errorf("%d round trips for the bell", trips)
@@ -163,7 +163,7 @@ func TestSubscriptionsAreCheckedAndTheirOwners(t *testing.T) {
 	post("no base64", as, body(good, "!", secret), 422)
 	post("a short secret", as, body(good, p256dh, "AAAA"), 422)
 	post("anonymous", "", body(good, p256dh, secret), 401)
-	if n := w.count(`SELECT count(*) FROM subscriptions`); n != 1 {
+	if n := len(w.kept("subscriptions", docdb.Filter{})); n != 1 {
 		t.Errorf("%d are kept", n)
 	}
 	drop := func(what, as string, status int) {
@@ -177,7 +177,7 @@ func TestSubscriptionsAreCheckedAndTheirOwners(t *testing.T) {
 		post("many", as, body(fmt.Sprintf("https://push.example/%d", n), p256dh, secret), 201)
 		w.clock.Advance(time.Second)
 	}
-	if n := w.count(`SELECT count(*) FROM subscriptions`); n != 20 {
+	if n := len(w.kept("subscriptions", docdb.Filter{})); n != 20 {
 		t.Errorf("%d of 25 are kept", n)
 	}
 }
@@ -189,15 +189,15 @@ func TestFactsAboutPeopleComeInAnyOrder(t *testing.T) {
 	w.tell(id, event.UserVerified{UserID: id, Email: address(id)})
 	w.tell(id, event.UserCreated{UserID: id, Email: address(id), Name: "Ann", Role: "client"})
 	w.tell(id, event.UserUpdated{UserID: id, Name: "Old", Locale: "en", Timezone: "UTC", Version: 1})
-	if n := w.count(`SELECT count(*) FROM people WHERE doc->>'email' = $1 AND doc->>'verified' = 'true' AND doc->>'timezone' = 'Asia/Tokyo' AND doc->>'name' = 'Ann B.'`, address(id)); n != 1 {
+	if n := len(w.kept("people", docdb.And(docdb.Eq("email", address(id)), docdb.Eq("verified", true), docdb.Eq("timezone", "Asia/Tokyo"), docdb.Eq("name", "Ann B.")))); n != 1 {
 		t.Error("a later fact was lost")
 	}
 	w.tell(id, badge(id, 1))
 	w.Call(apitest.Call{What: "a wish", As: w.Token("client", id), Method: "PUT", Path: "/api/notifications/preferences", Body: `{"quietHours":{"start":"22:00","end":"07:00"}}`, Status: 200})
 	w.tell(id, event.UserDeleted{UserID: id})
-	for _, table := range []string{"people", "notifications", "deliveries", "preferences"} {
-		if n := w.count(`SELECT count(*) FROM ` + table); n != 0 {
-			t.Errorf("%d %s stay after the user has gone", n, table)
+	for _, collection := range []string{"people", "notifications", "deliveries", "preferences"} {
+		if n := len(w.kept(collection, docdb.Filter{})); n != 0 {
+			t.Errorf("%d %s stay after the user has gone", n, collection)
 		}
 	}
 }

@@ -33,7 +33,7 @@ import (
 // Name is the service's, under which its timer runs.
 const Name = "notification"
 
-// Migrations are the service's own: no tables, since its data are documents, which New prepares.
+// Migrations are the service's own: no tables, since its data are documents; docdb prepares their collections.
 //
 //go:embed migrations/*.sql
 var Migrations embed.FS
@@ -56,12 +56,13 @@ type Service struct {
 	mails  *prometheus.CounterVec
 }
 
-// New is the service on its schema, whose collections it prepares. auth is asked for links, and for people that no event has told of yet.
-func New(ctx context.Context, db *postgres.DB, c clock.Clock, auth *peer.Client, cfg Config, log *slog.Logger) (*Service, error) {
-	docs, err := docdb.Open(ctx, db, people, preferred, notifications, deliveries, reminders, reviewers, subscriptions)
-	if err != nil {
-		return nil, err
-	}
+// Collections are what the service keeps; docs of New have to be opened with them.
+func Collections() []docdb.Declared {
+	return []docdb.Declared{people, preferred, notifications, deliveries, reminders, reviewers, subscriptions}
+}
+
+// New is the service on its documents. auth is asked for links, and for people that no event has told of yet.
+func New(docs docdb.DB, c clock.Clock, auth *peer.Client, cfg Config, log *slog.Logger) (*Service, error) {
 	sender, err := mail.NewSender(cfg.Mail)
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
+	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
 	"tulifo/platform/mail"
 	"tulifo/platform/money"
@@ -43,6 +44,9 @@ type world struct {
 	t       *testing.T
 	url     string
 	db      *postgres.DB
+	docs    docdb.DB
+	events  outbox.DB
+	mongo   string // where the documents are, when they are in MongoDB
 	bus     *bus.Postgres
 	inbox   *outbox.Inbox
 	clock   *clock.Virtual
@@ -70,6 +74,7 @@ func start(t *testing.T, o options) *world {
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
 	w.url = pgtest.Database(t, notification.Migration(), outbox.Migration(schema), api.Migration(schema), bus.Migration)
 	w.db = pgtest.Open(t, w.url, schema)
+	w.docs, w.events = w.documents()
 	if w.smtp == "" {
 		w.openInbox(listen(t))
 	}
@@ -88,7 +93,7 @@ func start(t *testing.T, o options) *world {
 		t.Fatal(err)
 	}
 	peers := peer.New(notification.Name, keys, map[string]http.Handler{"auth": auth.Router}, func(string) []string { return nil })
-	if w.service, err = notification.New(t.Context(), w.db, w.clock, peers.To("auth"), cfg, log); err != nil {
+	if w.service, err = notification.New(w.docs, w.clock, peers.To("auth"), cfg, log); err != nil {
 		t.Fatal(err)
 	}
 	w.Server = apitest.New(t, apitest.Options{Service: notification.Name, Register: w.service.Routes, DB: w.db, Keys: keys})
@@ -107,7 +112,7 @@ func (w *world) run(log *slog.Logger, timers bool) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(w.bus.Close)
-	w.inbox = outbox.NewInbox(w.db, notification.Name, log)
+	w.inbox = outbox.NewInbox(w.events, notification.Name, log)
 	w.service.Subscribe(w.inbox)
 	ctx, stop := context.WithCancel(context.Background())
 	var loops sync.WaitGroup
@@ -256,8 +261,8 @@ func (w *world) publish(batch ...bus.Envelope) {
 	if err := outbox.Settle(ctx, w.bus, w.inbox); err != nil {
 		w.t.Fatalf("%v\n%s", err, w.log)
 	}
-	if n := w.count(`SELECT count(*) FROM dead_letters`); n > 0 {
-		w.t.Fatalf("%d events could not be handled:\n%s", n, w.log)
+	if said, err := outbox.Check(ctx, w.events, false); err != nil || len(said) > 0 {
+		w.t.Fatalf("%v %v\n%s", said, err, w.log)
 	}
 }
 
@@ -272,13 +277,14 @@ func (w *world) someone(name, zone string) uuid.UUID {
 
 func address(id uuid.UUID) string { return id.String() + "@example.com" }
 
-func (w *world) count(sql string, args ...any) int64 {
+// kept are the documents of a collection as JSON.
+func (w *world) kept(collection string, where docdb.Filter) []string {
 	w.t.Helper()
-	n, err := postgres.One[int64](w.t.Context(), w.db, sql, args...)
+	all, err := notification.Kept(w.t.Context(), w.docs, collection, where)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return n
+	return all
 }
 
 // send tries everything that is queued, as the timer would after a while.
@@ -290,9 +296,9 @@ func (w *world) send(after time.Duration) {
 }
 
 // statuses counts deliveries by status.
-func (w *world) statuses(status string) int64 {
+func (w *world) statuses(status string) int {
 	w.t.Helper()
-	return w.count(`SELECT count(*) FROM deliveries WHERE doc->>'status' = $1`, status)
+	return len(w.kept("deliveries", docdb.Eq("status", status)))
 }
 
 // mails are the messages that have reached a user.
