@@ -16,12 +16,14 @@ import (
 
 	"tulifo/platform/bus"
 	"tulifo/platform/errs"
+	"tulifo/platform/fault"
 )
 
 // Process is one process on a bus.
 type Process struct {
 	Bus  bus.Bus
-	Kill func() // ends it without warning: its connections break, nothing is given back
+	Kill func()       // ends it without warning: its connections break, nothing is given back
+	Line *fault.Proxy // to the server
 }
 
 const patience = 20 * time.Second
@@ -42,6 +44,10 @@ func Suite(t *testing.T, fresh func(t *testing.T) (join func() Process)) {
 		"a broadcast reaches every process":                                   broadcast,
 		"a long broadcast arrives whole":                                      longBroadcast,
 		"a slow listener holds up nobody":                                     slowListener,
+		"an event that nobody wants stops nothing":                            heardByNobody,
+		"what an older version does not want reaches the newer":               olderVersion,
+		"consuming processes come and go in the middle of the work":           comeAndGo,
+		"a line may be cut at any byte":                                       cuts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
