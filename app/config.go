@@ -31,6 +31,7 @@ type Config struct {
 	DatabaseWait time.Duration `env:"DATABASE_WAIT" envDefault:"10s"` // how long a start waits for a database that does not answer yet
 
 	Files     blob.S3Config
+	MongoURI  string `env:"MONGODB_URI"`  // where services keep documents, as mongodb://user:password@host:27017/tulifo_gig?replicaSet=rs0; empty: the database does
 	RabbitURL string `env:"RABBITMQ_URL"` // the broker that carries events, as amqp://user:password@host:5672/vhost; empty: the database does
 
 	PublicURL      string   `env:"PUBLIC_URL"` // the only source of hosts in links

@@ -18,6 +18,7 @@ import (
 	"tulifo/platform/audit"
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
+	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
 	"tulifo/platform/kv"
 	"tulifo/platform/obs"
@@ -62,7 +63,8 @@ type node struct {
 type room struct {
 	entry
 	service Service
-	db      *postgres.DB
+	db      *postgres.DB // nil where everything of the service's is in MongoDB
+	docs    docdb.DB     // of a service whose data are documents
 	router  *api.Router
 	inbox   *outbox.Inbox
 	relay   *outbox.Relay
@@ -95,6 +97,9 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 			n.close()
 		}
 	}()
+	if n.clock == nil && c.DatabaseURL == "" {
+		n.clock = clock.System // a rehearsal's is in Postgres
+	}
 	if n.clock == nil {
 		if n.clock, err = n.businessClock(ctx, o.command); err != nil {
 			return nil, err
@@ -106,7 +111,7 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 			return nil, err
 		}
 	}
-	if !o.offline {
+	if !o.offline && c.DatabaseURL != "" {
 		if n.session, err = postgres.NewSession(c.DatabaseDirectURL, log); err != nil {
 			return nil, err
 		}
@@ -158,11 +163,10 @@ func (n *node) open(ctx context.Context, schema string, max int) (*postgres.DB, 
 // furnish builds one service and registers what it answers and hears.
 func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	r := &room{entry: e, log: n.log.With("service.name", e.name), metrics: obs.NewMetrics(e.name)}
-	var err error
-	if r.db, err = n.open(ctx, e.schema(), o.poolMax); err != nil {
+	n.rooms = append(n.rooms, r)
+	if err := n.keep(ctx, r, o); err != nil {
 		return err
 	}
-	n.rooms = append(n.rooms, r)
 	trusted, err := n.c.trusted()
 	if err != nil {
 		return err
@@ -170,12 +174,12 @@ func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	r.router = api.NewRouter(api.Options{
 		Service: e.name, Keys: n.keys, Revocations: n.revoked, DB: r.db, Metrics: r.metrics, Log: r.log, AccessLog: o.accessLog, Trusted: trusted,
 		Context: n.stamped, Rehearsal: n.rehearsalTime(),
-		Stores: map[string]func(context.Context) error{"postgres": r.db.Ping}, Spared: n.spared(),
+		Stores: r.stores(), Spared: n.spared(),
 	})
-	r.inbox = outbox.NewInbox(r.db, e.name, r.log)
-	r.relay = outbox.NewRelay(r.db, n.bus, e.name, n.session, r.log)
+	r.inbox = outbox.NewInbox(r.events(), e.name, r.log)
+	r.relay = outbox.NewRelay(r.events(), n.bus, e.name, n.session, r.log)
 	r.service, err = e.build(ctx, parts{
-		Config: n.c, db: r.db, clock: n.clock, keys: n.keys, revoked: n.revoked, kv: n.kv, log: r.log,
+		Config: n.c, db: r.db, docs: r.docs, clock: n.clock, keys: n.keys, revoked: n.revoked, kv: n.kv, log: r.log,
 		peers: peer.New(e.name, n.keys, n.local, n.addresses),
 	})
 	if err != nil {
@@ -187,12 +191,50 @@ func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	return r.measure(n.bus)
 }
 
+// keep opens what the service keeps its data in.
+func (n *node) keep(ctx context.Context, r *room, o nodeOptions) (err error) {
+	if r.rows(n.c) {
+		if r.db, err = n.open(ctx, r.schema(), o.poolMax); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.documents == nil:
+		return nil
+	case r.db != nil:
+		r.docs, err = docdb.Open(ctx, r.db, r.documents()...)
+		return err
+	}
+	return awaitStore(ctx, n.c, n.log, "MONGODB_URI", func(ctx context.Context) (err error) {
+		r.docs, err = docdb.OpenMongo(ctx, docdb.Mongo{URI: n.c.MongoURI, Service: r.name, MaxConns: o.poolMax}, append(r.documents(), outbox.Collections()...)...)
+		return err
+	})
+}
+
+// events is where the service's events are: beside its data.
+func (r *room) events() outbox.DB {
+	if r.db != nil {
+		return r.db
+	}
+	return r.docs
+}
+
+func (r *room) stores() map[string]func(context.Context) error {
+	if r.db != nil {
+		return map[string]func(context.Context) error{"postgres": r.db.Ping}
+	}
+	return map[string]func(context.Context) error{"mongodb": r.docs.Ping}
+}
+
 // measure registers the service's own series, its pool's and its inbox's.
 func (r *room) measure(b bus.Bus) error {
 	series := []prometheus.Collector{r.inbox.Collector(b)}
-	for state, count := range map[string]func() int32{
-		"used": func() int32 { return r.db.Stats().AcquiredConns() }, "idle": func() int32 { return r.db.Stats().IdleConns() },
-	} {
+	pool := map[string]func() int32{}
+	if r.db != nil {
+		pool["used"] = func() int32 { return r.db.Stats().AcquiredConns() }
+		pool["idle"] = func() int32 { return r.db.Stats().IdleConns() }
+	}
+	for state, count := range pool {
 		series = append(series, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "tulifo_db_connections", Help: "Database connections of the service's pool, by state.", ConstLabels: prometheus.Labels{"service": r.name, "state": state},
 		}, func() float64 { return float64(count()) }))
@@ -249,7 +291,11 @@ func (n *node) close() {
 		n.busDB.Close()
 	}
 	for _, r := range n.rooms {
-		r.db.Close()
+		if r.db != nil {
+			r.db.Close()
+		} else if r.docs != nil {
+			r.docs.Close()
+		}
 	}
 	if n.clockDB != nil {
 		n.clockDB.Close()
@@ -261,10 +307,19 @@ func (n *node) close() {
 
 // migrate brings the schemas of the services and of the bus up to date. Its errors say what to do.
 func migrate(ctx context.Context, c Config, entries []entry, log *slog.Logger) error {
-	all := []postgres.Migration{bus.Migration}
+	var all []postgres.Migration
+	if c.RabbitURL == "" {
+		all = append(all, bus.Migration)
+	}
 	for _, e := range entries {
+		if !e.rows(c) {
+			continue
+		}
 		m := e.migration()
 		all = append(all, api.Migration(m.Schema), outbox.Migration(m.Schema), audit.Migration(m.Schema), m)
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	return migrateAll(ctx, c, log, all...)
 }
@@ -275,6 +330,17 @@ func migrateAll(ctx context.Context, c Config, log *slog.Logger, all ...postgres
 
 // awaitDatabase runs ask, again while the database is just starting. Its errors say what to do.
 func awaitDatabase(ctx context.Context, c Config, log *slog.Logger, ask func(context.Context) error) error {
+	return awaitStore(ctx, c, log, "DATABASE_URL", func(ctx context.Context) error {
+		err := ask(ctx)
+		if err == nil || errs.KindOf(err) == errs.Unavailable {
+			return err
+		}
+		return databaseProblem(err)
+	})
+}
+
+// awaitStore runs ask, again while the store that the variable names is just starting.
+func awaitStore(ctx context.Context, c Config, log *slog.Logger, variable string, ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for began, told := time.Now(), false; ; {
@@ -283,9 +349,9 @@ func awaitDatabase(ctx context.Context, c Config, log *slog.Logger, ask func(con
 		case err == nil:
 			return nil
 		case errs.KindOf(err) != errs.Unavailable:
-			return databaseProblem(err)
+			return err
 		case time.Since(began) > c.DatabaseWait:
-			return fmt.Errorf("the database does not answer; check DATABASE_URL and that it runs (%w)", shortCause(err))
+			return fmt.Errorf("the database does not answer; check %s and that it runs (%w)", variable, shortCause(err))
 		case !told:
 			log.Warn("waiting for the database", "for", c.DatabaseWait.String(), "error", shortCause(err))
 			told = true

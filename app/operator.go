@@ -56,6 +56,9 @@ func (e *environ) seal(ctx context.Context, n *node) error {
 		return nil
 	}
 	for _, r := range n.rooms {
+		if r.db == nil {
+			continue
+		}
 		if err := audit.Flush(ctx, r.db); err != nil {
 			return fmt.Errorf("seal the audit log of %s: %w", r.name, err)
 		}
@@ -186,9 +189,12 @@ func (n *node) check(ctx context.Context, running bool) ([]string, error) {
 	var broken []string
 	for _, r := range n.rooms {
 		checks := []func(context.Context) ([]string, error){
-			func(ctx context.Context) ([]string, error) { return outbox.Check(ctx, r.db, running) },
-			func(ctx context.Context) ([]string, error) { return api.CheckKeys(ctx, r.db) },
-			func(ctx context.Context) ([]string, error) { return audit.Verify(ctx, r.db) },
+			func(ctx context.Context) ([]string, error) { return outbox.Check(ctx, r.events(), running) },
+		}
+		if r.db != nil {
+			checks = append(checks,
+				func(ctx context.Context) ([]string, error) { return api.CheckKeys(ctx, r.db) },
+				func(ctx context.Context) ([]string, error) { return audit.Verify(ctx, r.db) })
 		}
 		if s, ok := r.service.(interface {
 			Check(context.Context) ([]string, error)
@@ -212,7 +218,7 @@ func (e *environ) events() *cobra.Command {
 	replay := &cobra.Command{Use: "replay SERVICE", Short: "Deliver the service's dead letters again, and what waits behind them, in order", Args: oneService,
 		RunE: func(c *cobra.Command, args []string) error {
 			return e.within(c.Context(), args, func(ctx context.Context, n *node) error {
-				count, err := outbox.Replay(ctx, n.rooms[0].db, args[0])
+				count, err := outbox.Replay(ctx, n.rooms[0].events(), args[0])
 				if err == nil {
 					fmt.Fprintf(e.out, "%d events are delivered again.\n", count)
 				}

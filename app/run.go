@@ -98,7 +98,9 @@ func (n *node) run(ctx context.Context) {
 func (n *node) occupy(ctx context.Context, l *loops, r *room) {
 	l.keep(ctx, r.name+" relay", r.relay.Run)
 	l.keep(ctx, r.name+" inbox", func(ctx context.Context) error { return r.inbox.Run(ctx, n.bus) })
-	l.keep(ctx, r.name+" seal", func(ctx context.Context) error { return audit.Seal(ctx, r.db, r.log) })
+	if r.db != nil {
+		l.keep(ctx, r.name+" seal", func(ctx context.Context) error { return audit.Seal(ctx, r.db, r.log) })
+	}
 	_, timed := r.service.(timer.Timed)
 	_, retry := r.service.(timer.Retry)
 	if timed || retry {
@@ -109,7 +111,7 @@ func (n *node) occupy(ctx context.Context, l *loops, r *room) {
 	if s, ok := r.service.(interface{ Run(context.Context) error }); ok {
 		l.keep(ctx, r.name, s.Run)
 	}
-	if !r.money {
+	if !r.money && r.db != nil {
 		l.keep(ctx, r.name+" keys", func(ctx context.Context) error { return n.pruneKeys(ctx, r) })
 	}
 }

@@ -124,7 +124,12 @@ func (s *serving) close(stopStores func()) {
 // openNode takes the ports of services and gateway, and builds them.
 func (s *serving) openNode(ctx context.Context, names []string) (err error) {
 	if s.c.DatabaseURL == "" {
-		return errors.New("DATABASE_URL is not set; serve takes its stores from the environment (tulifo up brings its own)")
+		if s.c.RabbitURL == "" || slices.ContainsFunc(chosen(names), func(e entry) bool { return e.rows(s.c) }) {
+			return errors.New("DATABASE_URL is not set; serve takes its stores from the environment (tulifo up brings its own)")
+		}
+		if s.c.Rehearsal {
+			return errors.New("DATABASE_URL is not set, and the clock of a rehearsal is in Postgres; name the database of the services that keep rows")
+		}
 	}
 	for _, e := range chosen(names) {
 		port, err := s.c.port(e.name, e.port, s.alone)

@@ -35,14 +35,20 @@ type entry struct {
 	money     bool   // keeps idempotency keys for ever
 	migration func() postgres.Migration
 	build     func(context.Context, parts) (Service, error)
+
+	documents func() []docdb.Declared // its data are these documents; nil: they are rows
 }
 
 func (e entry) schema() string { return e.migration().Schema }
 
+// rows tells whether the service keeps anything in Postgres: its rows, or its documents where there is no MongoDB.
+func (e entry) rows(c Config) bool { return e.documents == nil || c.MongoURI == "" }
+
 // parts are what services are built of.
 type parts struct {
 	Config
-	db      *postgres.DB
+	db      *postgres.DB // nil where everything of the service's is in MongoDB
+	docs    docdb.DB     // of a service whose data are documents
 	clock   clock.Clock
 	keys    *token.Keys
 	revoked *token.Revocations
@@ -56,26 +62,22 @@ var services = []entry{
 	{"auth", 3001, false, auth.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[auth.Config](p.Config)
 		return auth.New(p.db, p.clock, p.keys, p.revoked, p.peers, c), err
-	}},
+	}, nil},
 	{"user", 3002, false, user.Migration, func(_ context.Context, p parts) (Service, error) {
 		pictures, err := p.files("user")
 		return user.New(p.db, p.clock, p.peers, pictures, p.kv), err
-	}},
+	}, nil},
 	{"payment", 3004, true, payment.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[payment.Config](p.Config)
 		return payment.New(p.db, p.clock, p.peers, c, p.log), err
-	}},
-	{"notification", 3006, false, notification.Migration, func(ctx context.Context, p parts) (Service, error) {
+	}, nil},
+	{"notification", 3006, false, notification.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[notification.Config](p.Config)
 		if err != nil {
 			return nil, err
 		}
-		docs, err := docdb.Open(ctx, p.db, notification.Collections()...)
-		if err != nil {
-			return nil, err
-		}
-		return notification.New(docs, p.clock, p.peers.To("auth"), c, p.log)
-	}},
+		return notification.New(p.docs, p.clock, p.peers.To("auth"), c, p.log)
+	}, notification.Collections},
 	{"booking", 3007, false, booking.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[booking.Config](p.Config)
 		if err != nil {
@@ -83,13 +85,13 @@ var services = []entry{
 		}
 		web, err := fetch.New(fetch.Options{Allow: c.FetchAllow})
 		return booking.New(p.db, p.clock, p.peers, web, c), err
-	}},
+	}, nil},
 	{"escrow", 3012, true, escrow.Migration, func(_ context.Context, p parts) (Service, error) {
 		return escrow.New(p.db, p.clock, p.peers), nil
-	}},
+	}, nil},
 	{"review", 3014, false, review.Migration, func(_ context.Context, p parts) (Service, error) {
 		return review.New(p.db, p.clock, p.peers), nil
-	}},
+	}, nil},
 }
 
 // files is where a service keeps the files that people upload: S3 where the environment names one, else under the data directory, which its processes then have to share.
