@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,6 +140,11 @@ func (c Config) trusted() ([]netip.Prefix, error) {
 		out = append(out, p)
 	}
 	return out, nil
+}
+
+// needsPostgres tells whether one of the services, or the bus, keeps something there.
+func (c Config) needsPostgres(names []string) bool {
+	return c.RabbitURL == "" || slices.ContainsFunc(chosen(names), func(e entry) bool { return e.rows(c) })
 }
 
 // targets are the base URLs at which the environment says a service is.

@@ -29,14 +29,19 @@ import (
 // embedded one that is started for the purpose.
 func (e *environ) within(ctx context.Context, names []string, fn func(context.Context, *node) error) error {
 	log := e.logger("warn")
-	leave, err := e.installation(ctx, log)
-	if err != nil {
-		return err
-	}
-	defer leave()
 	c, err := readConfig(e.vars)
 	if err != nil {
 		return err
+	}
+	if c.needsPostgres(names) {
+		leave, err := e.installation(ctx, log)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		if c, err = readConfig(e.vars); err != nil {
+			return err
+		}
 	}
 	n, err := newNode(ctx, c, log, nodeOptions{names: names, poolMax: 2, remote: true, command: true})
 	if err != nil {

@@ -124,7 +124,7 @@ func (s *serving) close(stopStores func()) {
 // openNode takes the ports of services and gateway, and builds them.
 func (s *serving) openNode(ctx context.Context, names []string) (err error) {
 	if s.c.DatabaseURL == "" {
-		if s.c.RabbitURL == "" || slices.ContainsFunc(chosen(names), func(e entry) bool { return e.rows(s.c) }) {
+		if s.c.needsPostgres(names) {
 			return errors.New("DATABASE_URL is not set; serve takes its stores from the environment (tulifo up brings its own)")
 		}
 		if s.c.Rehearsal {
