@@ -19,9 +19,10 @@ import (
 
 // home is where the services of a test keep their data: every promise is held in each.
 type home struct {
-	kind string
-	url  string // of the Postgres that has the bus, and the tables
-	open func(t testing.TB, name string) data
+	kind   string
+	url    string // of the Postgres that has the bus, and the tables
+	broker string // of the RabbitMQ that is the bus instead; may be empty
+	open   func(t testing.TB, name string) data
 }
 
 // data are one service's in one process.
@@ -50,10 +51,10 @@ type effect struct {
 	N                int
 }
 
-// everywhere runs a test in tables and among documents of both engines.
+// everywhere runs a test in tables, among documents of both engines, and on both engines of the bus.
 func everywhere(t *testing.T, test func(t *testing.T, at home)) {
 	t.Parallel()
-	for kind, make := range map[string]func(testing.TB) home{"tables": inTables, "documents": inDocuments, "mongodb": inMongo} {
+	for kind, make := range map[string]func(testing.TB) home{"tables": inTables, "documents": inDocuments, "mongodb": inMongo, "rabbitmq": onRabbitMQ} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			test(t, make(t))
@@ -92,6 +93,12 @@ func migrations() []postgres.Migration {
 }
 
 func inTables(t testing.TB) home { return tablesAt(pgtest.Database(t, migrations()...)) }
+
+func onRabbitMQ(t testing.TB) home {
+	at := inTables(t)
+	at.broker = servertest.RabbitMQ(t)
+	return at
+}
 
 func tablesAt(url string) home {
 	return home{kind: "tables", url: url, open: func(t testing.TB, name string) data {

@@ -38,7 +38,7 @@ var errNotNow = errors.New("not now")
 type process struct {
 	t              testing.TB
 	home           home
-	bus            *bus.Postgres
+	bus            closable
 	session        *postgres.Session
 	teller, reader data
 	busDB          *postgres.DB
@@ -48,6 +48,11 @@ type process struct {
 	stopOnce sync.Once
 	cancel   context.CancelFunc
 	work     sync.WaitGroup
+}
+
+type closable interface {
+	bus.Bus
+	Close()
 }
 
 func start(t testing.TB, at home) *process {
@@ -60,7 +65,12 @@ func start(t testing.TB, at home) *process {
 	}
 	t.Cleanup(session.Close)
 	p.session = session
-	if p.bus, err = bus.NewPostgres(context.Background(), bus.Options{DB: p.busDB, Session: session, Log: log}); err != nil {
+	if at.broker != "" {
+		p.bus, err = bus.NewRabbitMQ(context.Background(), bus.RabbitOptions{URL: at.broker, Consumers: map[string][]string{"reader": {told{}.Type()}}, Log: log})
+	} else {
+		p.bus, err = bus.NewPostgres(context.Background(), bus.Options{DB: p.busDB, Session: session, Log: log})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.bus.Close)
