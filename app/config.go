@@ -58,8 +58,18 @@ type Config struct {
 const production = "production"
 
 // embedded names what each address in the environment replaces, and is refused in production unless it is set.
-var embedded = []struct{ variable, store string }{
-	{"DATABASE_URL", "Postgres"}, {"SMTP_HOST", "the inbox"}, {"STRIPE_SECRET_KEY", "the Stripe simulator"},
+var embedded = []struct {
+	variable, store string
+	by              []string // the services that use it; all when nil
+	apart           bool     // serve runs without it too, and then each process or machine has its own, or all load the database with it
+}{
+	{"DATABASE_URL", "Postgres", nil, false},
+	{"RABBITMQ_URL", "the bus", nil, true},
+	{"REDIS_URL", "the cache", nil, true},
+	{"MONGODB_URI", "the document store", []string{"notification"}, true},
+	{"S3_ENDPOINT", "the file store", []string{"user"}, true},
+	{"SMTP_HOST", "the inbox", nil, false},
+	{"STRIPE_SECRET_KEY", "the Stripe simulator", nil, false},
 }
 
 // readConfig parses the environment. Its error names every variable that is wrong.
@@ -118,9 +128,22 @@ func (c Config) noEmbedded() error {
 		}
 		return nil
 	}
+	return c.lacking(serviceNames(), false)
+}
+
+// noneApart refuses, in production, to serve the names with stores that their other processes and machines do not share.
+func (c Config) noneApart(names []string) error {
+	if c.Env != production || c.SingleNode {
+		return nil
+	}
+	return c.lacking(names, true)
+}
+
+func (c Config) lacking(names []string, apart bool) error {
 	var missing []string
 	for _, e := range embedded {
-		if c.environment[e.variable] == "" {
+		used := e.by == nil || slices.ContainsFunc(e.by, func(name string) bool { return slices.Contains(names, name) })
+		if used && (e.apart || !apart) && c.environment[e.variable] == "" {
 			missing = append(missing, e.variable+" (else "+e.store+" is embedded)")
 		}
 	}

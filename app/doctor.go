@@ -39,10 +39,11 @@ type finding struct {
 
 func (e *environ) doctor() *cobra.Command {
 	var portBase int
+	var singleNode bool
 	c := &cobra.Command{Use: "doctor", Short: "Look for what would keep the platform from running well; exit code 1 when something would", Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			faults := 0
-			for _, f := range e.examine(c.Context(), portBase) {
+			for _, f := range e.examine(c.Context(), portBase, singleNode) {
 				if f.err == nil {
 					fmt.Fprintf(e.out, "ok    %s\n", f.what)
 					continue
@@ -59,10 +60,11 @@ func (e *environ) doctor() *cobra.Command {
 			return fmt.Errorf("%d faults", faults)
 		}}
 	c.Flags().IntVar(&portBase, "port-base", 0, "is added to every port")
+	c.Flags().BoolVar(&singleNode, "single-node", false, "embedded stores are meant, even in production")
 	return c
 }
 
-func (e *environ) examine(ctx context.Context, portBase int) []finding {
+func (e *environ) examine(ctx context.Context, portBase int, singleNode bool) []finding {
 	out, err := e.examineNames()
 	if err != nil {
 		return []finding{{"environment", err}}
@@ -90,6 +92,7 @@ func (e *environ) examine(ctx context.Context, portBase int) []finding {
 	} else {
 		out = append(out, finding{"database at DATABASE_URL", examineDatabase(ctx, c)})
 	}
+	out = append(out, e.examineStores(ctx, c)...)
 	if host := e.vars["SMTP_HOST"]; host != "" {
 		address := net.JoinHostPort(host, cmp.Or(e.vars["SMTP_PORT"], strconv.Itoa(smtpPort)))
 		out = append(out, finding{"mail server at " + address, examineSMTP(ctx, address)})

@@ -138,14 +138,16 @@ func (e *environ) up() *cobra.Command {
 }
 
 func (e *environ) serve() *cobra.Command {
-	var portBase int
+	var o serveOptions
 	var r rehearsalFlags
 	c := &cobra.Command{Use: "serve NAME...", Short: "Run the named services in this process, with stores from the environment", Args: someArgs,
 		RunE: func(c *cobra.Command, names []string) error {
 			r.into(e.vars)
-			return serve(c.Context(), names, e.dir, portBase, e.vars, e.out, e.logger(e.vars["LOG_LEVEL"]))
+			o.dir = e.dir
+			return serve(c.Context(), names, o, e.vars, e.out, e.logger(e.vars["LOG_LEVEL"]))
 		}}
-	c.Flags().IntVar(&portBase, "port-base", 0, "is added to every port")
+	c.Flags().IntVar(&o.portBase, "port-base", 0, "is added to every port")
+	c.Flags().BoolVar(&o.singleNode, "single-node", false, "embedded stores are meant, even in production")
 	r.of(c)
 	return c
 }

@@ -33,10 +33,17 @@ type serving struct {
 	closes []func() error
 }
 
+// serveOptions are the flags of tulifo serve.
+type serveOptions struct {
+	dir        string
+	portBase   int
+	singleNode bool
+}
+
 // serve runs the named services and other parts in this process until ctx ends. Stores come from the environment; nothing is embedded but
 // what is named. A start that is interrupted is no error.
-func serve(ctx context.Context, names []string, dir string, portBase int, environment map[string]string, out io.Writer, log *slog.Logger) error {
-	err := serveUntil(ctx, names, dir, portBase, environment, out, log)
+func serve(ctx context.Context, names []string, o serveOptions, environment map[string]string, out io.Writer, log *slog.Logger) error {
+	err := serveUntil(ctx, names, o, environment, out, log)
 	if err != nil && ctx.Err() != nil {
 		log.Debug("the start was interrupted", "error", err)
 		return nil
@@ -44,7 +51,7 @@ func serve(ctx context.Context, names []string, dir string, portBase int, enviro
 	return err
 }
 
-func serveUntil(ctx context.Context, names []string, dir string, portBase int, environment map[string]string, out io.Writer, log *slog.Logger) error {
+func serveUntil(ctx context.Context, names []string, o serveOptions, environment map[string]string, out io.Writer, log *slog.Logger) error {
 	if err := known(names); err != nil {
 		return usageError{err}
 	}
@@ -54,8 +61,8 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 	if environment["HOST"] == "" {
 		environment["HOST"] = "0.0.0.0"
 	}
-	if dir != "" {
-		environment["TULIFO_DATA"] = dir
+	if o.dir != "" {
+		environment["TULIFO_DATA"] = o.dir
 	}
 	c, err := readConfig(environment)
 	if err != nil {
@@ -64,8 +71,14 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 	if err := crash.Arm(environment["TULIFO_CRASH"], c.Env == production); err != nil {
 		return err
 	}
-	c.PortBase = portBase
-	s := &serving{c: c, dir: dir, log: log, doors: &doors{host: c.Host, log: log}, alone: len(names) == 1, rooms: map[string]*door{}}
+	c.PortBase, c.SingleNode = o.portBase, o.singleNode
+	runs := len(chosen(names)) > 0 || slices.Contains(names, "gateway")
+	if runs {
+		if err := c.noneApart(names); err != nil {
+			return err
+		}
+	}
+	s := &serving{c: c, dir: o.dir, log: log, doors: &doors{host: c.Host, log: log}, alone: len(names) == 1, rooms: map[string]*door{}}
 	outlive := context.WithoutCancel(ctx)
 	stores, stopStores := context.WithCancel(outlive)
 	defer func() { s.close(stopStores) }()
@@ -79,7 +92,7 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 			return err
 		}
 	}
-	if len(chosen(names)) > 0 || slices.Contains(names, "gateway") {
+	if runs {
 		if err := s.openNode(ctx, names); err != nil {
 			return err
 		}
@@ -98,8 +111,8 @@ func serveUntil(ctx context.Context, names []string, dir string, portBase int, e
 	if s.node != nil && s.node.rehearsal != nil {
 		fmt.Fprintf(out, "This is a rehearsal; it is %s here.\n", s.node.rehearsal.Now().Format(time.RFC3339))
 	}
-	for _, o := range s.doors.all {
-		fmt.Fprintf(out, "%s: %s\n", o.name, o.url())
+	for _, d := range s.doors.all {
+		fmt.Fprintf(out, "%s: %s\n", d.name, d.url())
 	}
 	<-ctx.Done()
 	s.drain()
