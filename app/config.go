@@ -33,6 +33,7 @@ type Config struct {
 
 	Files     blob.S3Config
 	MongoURI  string `env:"MONGODB_URI"`  // where services keep documents, as mongodb://user:password@host:27017/tulifo_gig?replicaSet=rs0; empty: the database does
+	RedisURL  string `env:"REDIS_URL"`    // where processes share limits and a copy of the revocations, as redis://user:password@host:6379/0; empty: this process's memory
 	RabbitURL string `env:"RABBITMQ_URL"` // the broker that carries events, as amqp://user:password@host:5672/vhost; empty: the database does
 
 	PublicURL      string   `env:"PUBLIC_URL"` // the only source of hosts in links

@@ -49,6 +49,7 @@ type node struct {
 	bus      bus.Bus
 	rabbit   *bus.RabbitMQ // the bus, when it is RabbitMQ
 	kv       kv.Store
+	redis    *kv.Redis // the same, where processes share it; else nil
 	closeBus func()
 	gateway  *gateway.Gateway
 	metrics  *obs.Metrics // of the process
@@ -91,6 +92,12 @@ func newNode(ctx context.Context, c Config, log *slog.Logger, o nodeOptions) (_ 
 	}
 	if n.keys, err = token.NewKeys(c.Token); err != nil {
 		return nil, err
+	}
+	if c.RedisURL != "" {
+		if n.redis, err = kv.NewRedis(c.RedisURL, log); err != nil {
+			return nil, fmt.Errorf("REDIS_URL: %w", err)
+		}
+		n.kv = n.redis
 	}
 	defer func() {
 		if err != nil {
@@ -250,12 +257,16 @@ func (r *room) measure(b bus.Bus) error {
 	return nil
 }
 
-// spared are the stores without which a service still answers: what it tells meanwhile waits in its outbox.
+// spared are the stores without which a service still answers: what it tells meanwhile waits in its outbox, and limits are counted by each process.
 func (n *node) spared() map[string]func(context.Context) error {
-	if n.rabbit == nil {
-		return nil
+	spared := map[string]func(context.Context) error{}
+	if n.rabbit != nil {
+		spared["rabbitmq"] = n.rabbit.Ping
 	}
-	return map[string]func(context.Context) error{"rabbitmq": n.rabbit.Ping}
+	if n.redis != nil {
+		spared["redis"] = n.redis.Ping
+	}
+	return spared
 }
 
 // rehearsalTime tells business time in a rehearsal, and is nil otherwise.
@@ -302,6 +313,9 @@ func (n *node) close() {
 	}
 	if n.session != nil {
 		n.session.Close()
+	}
+	if n.redis != nil {
+		_ = n.redis.Close()
 	}
 }
 

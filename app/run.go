@@ -68,6 +68,12 @@ func (n *node) run(ctx context.Context) {
 		n.revoked.Follow(ctx, n.log, n.askRevocations())
 		return ctx.Err()
 	})
+	if n.redis != nil {
+		l.keep(ctx, "revocations copied", func(ctx context.Context) error {
+			n.revoked.Look(ctx, n.log, n.redis)
+			return ctx.Err()
+		})
+	}
 	if n.gateway != nil {
 		l.keep(ctx, "gateway", func(ctx context.Context) error {
 			n.gateway.Run(ctx)

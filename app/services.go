@@ -61,11 +61,11 @@ type parts struct {
 var services = []entry{
 	{"auth", 3001, false, auth.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[auth.Config](p.Config)
-		return auth.New(p.db, p.clock, p.keys, p.revoked, p.peers, c), err
+		return auth.New(p.db, p.clock, p.keys, p.revoked, p.kv, p.peers, c), err
 	}, nil},
 	{"user", 3002, false, user.Migration, func(_ context.Context, p parts) (Service, error) {
 		pictures, err := p.files("user")
-		return user.New(p.db, p.clock, p.peers, pictures, p.kv), err
+		return user.New(p.db, p.clock, p.peers, pictures, kv.NewBounded(p.kv, 1<<12)), err
 	}, nil},
 	{"payment", 3004, true, payment.Migration, func(_ context.Context, p parts) (Service, error) {
 		c, err := part[payment.Config](p.Config)

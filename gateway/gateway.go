@@ -86,11 +86,10 @@ func New(o Options) (*Gateway, error) {
 	if g.reject == nil {
 		g.reject = func(http.Header) bool { return false }
 	}
-	local := kv.NewMemory(mostClients)
-	g.limiter = &limiter{store: o.Limits, local: local}
 	if o.Limits == nil {
-		g.limiter.store = local
+		o.Limits = kv.NewMemory(mostClients)
 	}
+	g.limiter = &limiter{store: kv.NewBounded(o.Limits, mostClients)}
 	registry := o.Metrics
 	if registry == nil {
 		registry = prometheus.NewRegistry()

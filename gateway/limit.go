@@ -12,10 +12,7 @@ import (
 )
 
 // limiter counts requests per client address. When the store cannot answer it counts in this process: a dead cache never opens a limit.
-type limiter struct {
-	store kv.Store
-	local *kv.Memory
-}
+type limiter struct{ store kv.Bounded }
 
 // headers are those of the limit of a window and of what is left, under the names that Kong gives them.
 func (w *window) headers() (n [2]string) {
@@ -43,9 +40,7 @@ func (m *limiter) allow(ctx context.Context, h http.Header, l *rateLimit, client
 		key = limitKey(key, client)
 		left, reset, err := m.store.Allow(ctx, string(key), w.max, w.per)
 		if err != nil {
-			if left, reset, err = m.local.Allow(context.WithoutCancel(ctx), string(key), w.max, w.per); err != nil {
-				return errs.New(errs.Unavailable, "The service is busy. Please try again in a moment.").Because(err)
-			}
+			return errs.New(errs.Unavailable, "The service is busy. Please try again in a moment.").Because(err)
 		}
 		if least == -2 || left < least {
 			least, total, rest, at = left, w.text, strconv.Itoa(max(left, 0)), reset

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	"tulifo/gateway"
 	"tulifo/platform/kv"
+	"tulifo/platform/servertest"
 )
 
 func all(h http.HandlerFunc) map[string]http.Handler {
@@ -158,9 +160,75 @@ func TestADeadStoreOpensNoLimit(t *testing.T) {
 	}
 }
 
-func TestTwoGatewaysOnOneStoreCountTogether(t *testing.T) {
-	store := kv.NewMemory(1000)
-	shared := func(o *gateway.Options) { o.Limits = store }
+// redis is a store of many processes, for one of them.
+func redis(t *testing.T, url string) *kv.Redis {
+	t.Helper()
+	s, err := kv.NewRedis(url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// Redis ends under load: nobody waits for it, nobody is told of it, and a client gets at most the limit once more from each gateway.
+func TestALimitHoldsWhenRedisDies(t *testing.T) {
+	server := servertest.OwnRedis(t)
+	store := redis(t, server.URL())
+	d := open(t, "in process", all(mirror), func(o *gateway.Options) { o.Limits = store })
+	over, got := make(chan struct{}), map[int]int{}
+	var load sync.WaitGroup
+	var mu sync.Mutex
+	for n := range 8 {
+		load.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				a, err := d.try(call{path: "/api/auth/login"})
+				mu.Lock()
+				if err != nil {
+					t.Errorf("client %d, call %d: %v", n, i, err)
+				}
+				got[a.status]++
+				mu.Unlock()
+			}
+		})
+	}
+	count := func(status int) int { mu.Lock(); defer mu.Unlock(); return got[status] }
+	wait := func(what string, done func() bool) {
+		t.Helper()
+		for tick, deadline := time.Tick(5*time.Millisecond), time.After(30*time.Second); !done(); {
+			select {
+			case <-tick:
+			case <-deadline:
+				t.Fatalf("waited in vain for %s", what)
+			}
+		}
+	}
+	wait("the limit", func() bool { return count(200) >= 20 && count(429) > 0 })
+	server.Kill()
+	refused := count(429)
+	wait("answers without Redis", func() bool { return count(429) > refused+200 })
+	before := count(200)
+	server.Start()
+	wait("Redis", func() bool { _, _, err := store.Get(t.Context(), "any"); return err == nil })
+	refused = count(429)
+	wait("answers with Redis", func() bool { return count(429) > refused+200 })
+	close(over)
+	load.Wait()
+	// 20 counted by Redis, at most 20 by the gateway, and at most 20 by a Redis that has forgotten.
+	if before < 20 || before > 40 || got[200] > 60 || len(got) != 2 {
+		t.Errorf("%d were allowed until Redis was back, and in all %v", before, got)
+	}
+	t.Logf("%v, %d of them allowed before Redis was back", got, before)
+}
+
+func TestTwoGatewaysOnOneRedisCountTogether(t *testing.T) {
+	url := servertest.Redis(t) + "?read_timeout=20s"
+	shared := func(o *gateway.Options) { o.Limits = redis(t, url) }
 	a, b := open(t, "in process", all(mirror), shared), open(t, "in process", all(mirror), shared)
 	var got [2]map[int]int
 	var wg sync.WaitGroup
@@ -168,8 +236,8 @@ func TestTwoGatewaysOnOneStoreCountTogether(t *testing.T) {
 		wg.Go(func() { got[i] = burst(t, d, 100, func(int) call { return call{path: "/api/auth/login"} }) })
 	}
 	wg.Wait()
-	if got[0][200]+got[1][200] != 20 {
-		t.Errorf("%v, want 20 in all", got)
+	if got[0][200]+got[1][200] != 20 || got[0][429]+got[1][429] != 180 {
+		t.Errorf("%v, want 20 and 180 in all", got)
 	}
 }
 

@@ -21,17 +21,18 @@ type Revoked struct {
 }
 
 // Revocations is what this process knows of revoked sessions. The truth is auth's table: it is loaded at start, kept fresh by broadcast,
-// and asked for news every 5 seconds.
+// and asked for news every 5 seconds, or at once when a copy of it in a store that the processes share tells that there are some.
 type Revocations struct {
 	mu    sync.RWMutex
 	until map[uuid.UUID]time.Time
 	heard time.Time
 	watch map[uuid.UUID]map[*func()]struct{} // what ends with a session
+	news  chan struct{}                      // has Follow ask at once
 }
 
 // NewRevocations knows of none, and counts as fresh for a minute.
 func NewRevocations() *Revocations {
-	return &Revocations{until: map[uuid.UUID]time.Time{}, heard: time.Now(), watch: map[uuid.UUID]map[*func()]struct{}{}}
+	return &Revocations{until: map[uuid.UUID]time.Time{}, heard: time.Now(), watch: map[uuid.UUID]map[*func()]struct{}{}, news: make(chan struct{}, 1)}
 }
 
 // Add revokes a session here, at once.
@@ -106,6 +107,7 @@ func (r *Revocations) Follow(ctx context.Context, log *slog.Logger, ask func(ctx
 			tick.Stop()
 			return
 		case <-tick.C:
+		case <-r.news:
 		}
 	}
 }

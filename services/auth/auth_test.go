@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"net/http"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"tulifo/platform/audit"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
+	"tulifo/platform/kv"
 	"tulifo/platform/outbox"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
@@ -30,11 +32,12 @@ const password = "a long walk in the rain"
 // world is the service on a database of its own, with a system time that the test moves.
 type world struct {
 	*apitest.Server
-	t     *testing.T
-	db    *postgres.DB
-	auth  *auth.Service
-	cfg   auth.Config
-	ahead atomic.Int64
+	t      *testing.T
+	db     *postgres.DB
+	auth   *auth.Service
+	shared *kv.Memory
+	cfg    auth.Config
+	ahead  atomic.Int64
 }
 
 func start(t *testing.T, change ...func(*auth.Config)) *world {
@@ -61,7 +64,8 @@ func startAlone(t *testing.T, change ...func(*auth.Config)) *world {
 	}
 	w.cfg = cfg
 	keys, revoked := apitest.Keys(t), token.NewRevocations()
-	w.auth = auth.New(w.db, clock.System, keys, revoked, peer.New("auth", keys, nil, nil), cfg)
+	w.shared = kv.NewMemory(1000)
+	w.auth = auth.New(w.db, clock.System, keys, revoked, w.shared, peer.New("auth", keys, nil, nil), cfg)
 	w.Server = apitest.New(t, apitest.Options{Service: "auth", Register: w.auth.Routes, DB: w.db, Keys: keys, Revocations: revoked})
 	return w
 }
@@ -456,6 +460,38 @@ func TestRun(t *testing.T) {
 	run(2)
 	w.pass(40 * 24 * time.Hour)
 	run(0)
+	w.clean()
+}
+
+// What is revoked is copied at once to where other processes look.
+func TestRevocationsAreCopied(t *testing.T) {
+	w := start(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.auth.Run(ctx) }()
+	elsewhere := token.NewRevocations()
+	go elsewhere.Look(ctx, slog.New(slog.DiscardHandler), w.shared)
+	s := w.register("ada@example.com")
+	for range 3 {
+		caller, err := apitest.Keys(t).Verify(s.AccessToken)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if elsewhere.Has(caller.Session) {
+			t.Fatal("somebody who is signed in is signed out elsewhere")
+		}
+		w.Call(apitest.Call{What: "logout", As: s.AccessToken, Method: "POST", Path: "/api/auth/logout", Status: 200})
+		for began := time.Now(); !elsewhere.Has(caller.Session); {
+			if time.Since(began) > 10*time.Second {
+				t.Fatal("a sign-out is not copied")
+			}
+		}
+		w.login("ada@example.com", password, "").Data(&s)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 	w.clean()
 }
 

@@ -15,6 +15,7 @@ import (
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
+	"tulifo/platform/kv"
 	"tulifo/platform/peer"
 	"tulifo/platform/token"
 	"tulifo/services/auth"
@@ -88,7 +89,7 @@ func (n *neighbours) handlers(t *testing.T) map[string]http.Handler {
 func leaving(t *testing.T) (*world, *neighbours) {
 	w := start(t)
 	n := &neighbours{tied: map[string]string{}, owed: map[string]string{}, closed: map[uuid.UUID]bool{}, away: map[string]bool{}, breaks: map[string]bool{}, asked: map[string]int{}}
-	w.auth = auth.New(w.db, clock.System, w.Keys, w.Revocations, peer.New("auth", w.Keys, n.handlers(t), nil), w.cfg)
+	w.auth = auth.New(w.db, clock.System, w.Keys, w.Revocations, kv.NewMemory(1000), peer.New("auth", w.Keys, n.handlers(t), nil), w.cfg)
 	w.Server = apitest.New(t, apitest.Options{Service: "auth", Register: w.auth.Routes, DB: w.db, Keys: w.Keys, Revocations: w.Revocations})
 	return w, n
 }

@@ -12,13 +12,14 @@ import (
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
+	"tulifo/platform/kv"
 	"tulifo/platform/token"
 	"tulifo/services/auth"
 )
 
 // alone is the service without a database.
 func alone(f *testing.F) *auth.Service {
-	return auth.New(nil, clock.System, apitest.Keys(f), token.NewRevocations(), nil,
+	return auth.New(nil, clock.System, apitest.Keys(f), token.NewRevocations(), kv.NewMemory(1000), nil,
 		auth.Config{PublicURL: "http://tulifo.test", RefreshSecret: strings.Repeat("test-refresh-", 3), BcryptCost: 4, HashQueue: 1})
 }
 

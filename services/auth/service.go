@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"tulifo/platform/clock"
+	"tulifo/platform/kv"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
 	"tulifo/platform/token"
@@ -47,6 +48,8 @@ type Service struct {
 	clock     clock.Clock
 	keys      *token.Keys
 	revoked   *token.Revocations
+	shared    kv.Store
+	told      chan struct{} // a revocation was stored
 	peers     *peer.Directory
 	cfg       Config
 	hashes    *hasher
@@ -58,9 +61,9 @@ type Service struct {
 // secrets are keys for one purpose each, derived from JWT_REFRESH_SECRET.
 type secrets struct{ child, seal, link, device, flow []byte }
 
-// New is the service on its schema. The configuration must be valid; revoked is the deny list of this process, and peers are booking and
-// payment, which know what keeps an account from being deleted.
-func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revocations, peers *peer.Directory, cfg Config) *Service {
+// New is the service on its schema. The configuration must be valid; revoked is the deny list of this process, shared is where
+// other processes find a copy of what was revoked last, and peers are booking and payment, which know what keeps an account from being deleted.
+func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revocations, shared kv.Store, peers *peer.Directory, cfg Config) *Service {
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -68,7 +71,7 @@ func New(db *postgres.DB, c clock.Clock, keys *token.Keys, revoked *token.Revoca
 	secret := []byte(cfg.RefreshSecret)
 	return &Service{
 		providers: providers(cfg),
-		db:        db, clock: c, keys: keys, revoked: revoked, peers: peers, cfg: cfg, hashes: newHasher(cfg.BcryptCost, cfg.HashQueue),
+		db:        db, clock: c, keys: keys, revoked: revoked, shared: shared, told: make(chan struct{}, 1), peers: peers, cfg: cfg, hashes: newHasher(cfg.BcryptCost, cfg.HashQueue),
 		secrets: secrets{child: secret, seal: derive(secret, "refresh token"), link: derive(secret, "link"), device: derive(secret, "device"), flow: derive(secret, "sign-in with a provider")},
 		logins: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tulifo_auth_logins_total", Help: "Attempts to sign in, by outcome.",
@@ -90,19 +93,26 @@ func sum(key []byte, parts ...[]byte) []byte {
 // now is system time as Postgres keeps it.
 func (s *Service) now() time.Time { return s.cfg.Now().UTC().Truncate(time.Microsecond) }
 
-// Run sweeps what is long over, every hour, until ctx ends.
+// Run sweeps what is long over, every hour, and publishes what is revoked, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	hour := time.NewTicker(time.Hour)
 	defer hour.Stop()
+	s.sweep(ctx)
 	for {
-		if err := sweep(ctx, s.db, s.now()); err != nil && ctx.Err() == nil {
-			slog.WarnContext(ctx, "Old sign-ins could not be swept.", "error", err)
-		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-hour.C:
+			s.sweep(ctx)
+		case <-s.told:
+			s.publish(ctx)
 		}
+	}
+}
+
+func (s *Service) sweep(ctx context.Context) {
+	if err := sweep(ctx, s.db, s.now()); err != nil && ctx.Err() == nil {
+		slog.WarnContext(ctx, "Old sign-ins could not be swept.", "error", err)
 	}
 }
 

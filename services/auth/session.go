@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -266,8 +267,23 @@ func (s *Service) revoke(ctx context.Context, tx postgres.Tx, user uuid.UUID, on
 		for _, id := range ids {
 			s.revoked.Add(id, until)
 		}
+		select {
+		case s.told <- struct{}{}:
+		default:
+		}
 	})
 	return nil
+}
+
+// publish copies what was revoked last to where other processes look. When it fails they learn of it as if there were no copy.
+func (s *Service) publish(ctx context.Context) {
+	recent, err := s.Revocations(ctx, s.now().Add(-token.CopiedFor))
+	if err == nil {
+		err = token.Publish(ctx, s.shared, recent)
+	}
+	if err != nil && ctx.Err() == nil {
+		slog.DebugContext(ctx, "Revocations are not copied.", "error", err)
+	}
 }
 
 // Revocations are those made since a time, or all that still count when it is zero.
