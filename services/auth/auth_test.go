@@ -390,6 +390,12 @@ func TestOperator(t *testing.T) {
 	if s.User.Role != "admin" {
 		t.Errorf("signed in as %+v", s.User)
 	}
+	if err := w.auth.ChangeRole(ctx, admin.ID, "support"); errs.KindOf(err) != errs.Conflict {
+		t.Errorf("the only administrator's role was taken: %v", err)
+	}
+	if _, err := w.auth.CreateAdmin(ctx, "next@example.com", "Next", "admin", password); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.auth.ChangeRole(ctx, admin.ID, "support"); err != nil {
 		t.Fatal(err)
 	}

@@ -113,15 +113,20 @@ func (s *Service) tiesAt(ctx context.Context, service string, id uuid.UUID) (tie
 	return peer.Get[tie](ctx, s.peers.To(service), "/api/"+service+"s/people/"+id.String()+"/ties")
 }
 
+// anotherAdmin refuses to take away the last administrator who can sign in; two who take each other away wait for each other here.
+func anotherAdmin(ctx context.Context, tx postgres.Tx, id uuid.UUID) error {
+	admins, err := activeAdmins(ctx, tx)
+	if err == nil && len(admins) == 1 && admins[0] == id {
+		err = lastAdmin
+	}
+	return err
+}
+
 // leave closes the account: nobody signs in, and all sign-ins end.
 func (s *Service) leave(ctx context.Context, id uuid.UUID) error {
 	return s.db.InTx(ctx, func(tx postgres.Tx) error {
-		admins, err := activeAdmins(ctx, tx)
-		if err != nil {
+		if err := anotherAdmin(ctx, tx, id); err != nil {
 			return err
-		}
-		if len(admins) == 1 && admins[0] == id {
-			return lastAdmin
 		}
 		if err := beginDeparture(ctx, tx, id, s.clock.Now(), s.now().Add(departureGap)); err != nil {
 			return err
@@ -150,12 +155,37 @@ func (s *Service) depart(ctx context.Context, id uuid.UUID) error {
 		no = refusal(money)
 	}
 	if no != nil {
-		if _, err := peer.Post[struct{}](ctx, s.peers.To("booking"), "/api/bookings/people/"+id.String()+"/reopen", "", struct{}{}); err != nil {
+		if err := s.reopen(ctx, id); err != nil {
 			return err
 		}
 		return orErr(s.stay(ctx, id, no), no)
 	}
-	return s.erase(ctx, id)
+	erased, err := s.erase(ctx, id)
+	if err != nil || erased {
+		return err
+	}
+	return s.undo(ctx, id)
+}
+
+func (s *Service) reopen(ctx context.Context, id uuid.UUID) error {
+	_, err := peer.Post[struct{}](ctx, s.peers.To("booking"), "/api/bookings/people/"+id.String()+"/reopen", "", struct{}{})
+	return err
+}
+
+// undo takes back what this process has closed of an account that another one, which went on with the same departure, has opened again meanwhile.
+// What fails of it is taken up as the departure was.
+func (s *Service) undo(ctx context.Context, id uuid.UUID) error {
+	a, err := account(ctx, s.db, id)
+	if err != nil || a.Status != active {
+		return err
+	}
+	if err := resumeDeparture(ctx, s.db, id, s.now().Add(departureGap)); err != nil {
+		return err
+	}
+	if err := s.reopen(ctx, id); err != nil {
+		return err
+	}
+	return dropDeparture(ctx, s.db, id)
 }
 
 // stay opens the account again, whose owner signs in anew and is told why.
@@ -175,15 +205,18 @@ func (s *Service) stay(ctx context.Context, id uuid.UUID, no *errs.Error) error 
 }
 
 // erase leaves of an account its id and its role. The goodbye is written to the address that the event carries, and nobody keeps it.
-func (s *Service) erase(ctx context.Context, id uuid.UUID) error {
-	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+// It says whether it did: another process may have been quicker, to this end or to the other.
+func (s *Service) erase(ctx context.Context, id uuid.UUID) (erased bool, err error) {
+	err = s.db.InTx(ctx, func(tx postgres.Tx) error {
+		erased = false
 		email, err := eraseUser(ctx, tx, id, s.clock.Now())
 		if errs.KindOf(err) == errs.NotFound {
-			return nil // another process was quicker
+			return nil
 		}
 		if err != nil {
 			return err
 		}
+		erased = true
 		dropWaysIn(tx, id)
 		for _, sql := range []string{`DELETE FROM links WHERE user_id = $1`, `DELETE FROM sessions WHERE user_id = $1`, `DELETE FROM departures WHERE user_id = $1`} {
 			tx.Later(sql, id)
@@ -191,6 +224,7 @@ func (s *Service) erase(ctx context.Context, id uuid.UUID) error {
 		return tell(outbox.WithClock(ctx, s.clock), tx, event.UserDeleted{UserID: id, Email: email},
 			audit.Entry{Actor: id.String(), Action: "user.deleted", Subject: id})
 	})
+	return erased, err
 }
 
 // RetryDue is when a departure that was broken off is to be taken up again; zero when there is none.

@@ -20,8 +20,20 @@ func beginDeparture(ctx context.Context, tx postgres.Tx, id uuid.UUID, at, retry
 	if err != nil || !closed {
 		return orErr(err, changed)
 	}
-	tx.Later(`INSERT INTO departures (user_id, next_try_at) VALUES ($1, $2)`, id, retry)
+	tx.Later(`INSERT INTO departures (user_id, next_try_at) VALUES ($1, $2) ON CONFLICT (user_id) DO UPDATE SET next_try_at = excluded.next_try_at`, id, retry)
 	return nil
+}
+
+// resumeDeparture has the departure of somebody who stays be taken up once more, to open what it has closed.
+func resumeDeparture(ctx context.Context, db postgres.Querier, id uuid.UUID, at time.Time) error {
+	_, err := db.Exec(ctx, `INSERT INTO departures (user_id, next_try_at) VALUES ($1, $2) ON CONFLICT (user_id) DO NOTHING`, id, at)
+	return err
+}
+
+// dropDeparture forgets it, unless the user has begun another.
+func dropDeparture(ctx context.Context, db postgres.Querier, id uuid.UUID) error {
+	_, err := db.Exec(ctx, `DELETE FROM departures WHERE user_id = $1 AND EXISTS (SELECT FROM users WHERE id = $1 AND status = 'active')`, id)
+	return err
 }
 
 // endDeparture opens an account that is leaving again, and says whether it was.

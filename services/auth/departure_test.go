@@ -31,6 +31,7 @@ type neighbours struct {
 	breaks  map[string]bool // they do what is asked, and the answer is lost
 	asked   map[string]int
 	onClose func() // what happens while booking closes
+	toClose func() // and just before, while nobody is kept from asking
 }
 
 type personIn struct {
@@ -53,6 +54,13 @@ var gone = errs.New(errs.Unavailable, "Away.")
 func serve[T any](n *neighbours, what string, act func(id uuid.UUID) T) func(context.Context, *personIn) (T, error) {
 	return func(_ context.Context, in *personIn) (out T, err error) {
 		n.mu.Lock()
+		before := n.toClose
+		if what == "close" && before != nil {
+			n.toClose = nil
+			n.mu.Unlock()
+			before()
+			n.mu.Lock()
+		}
 		defer n.mu.Unlock()
 		n.asked[what]++
 		if n.away[what] {
@@ -216,6 +224,53 @@ func TestTieFoundByARetryOpensTheAccount(t *testing.T) {
 		t.Errorf("due at %s, %v; told %v", due, err, w.events("user.deleted"))
 	}
 	w.clean()
+}
+
+// Two processes go on with one deletion. While one asks booking to close, the other finds a debt and opens the account; then the debt is paid. Booking is not
+// left closed to somebody who stays, also when it is away at first.
+func TestDeletionThatRunsTwiceLeavesNothingClosed(t *testing.T) {
+	for what, away := range map[string]bool{"booking answers": false, "booking is away when it is to open": true} {
+		t.Run(what, func(t *testing.T) {
+			w, n := leaving(t)
+			s := w.register("ada@example.com")
+			n.know(func(n *neighbours) { n.away["close"] = true })
+			w.is("the deletion", w.deletes(s), 200, `"leaving"`)
+			due, err := w.auth.RetryDue(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n.know(func(n *neighbours) {
+				clear(n.away)
+				n.owed["debt"] = "You owe money."
+				n.toClose = func() {
+					if err := w.auth.Retry(t.Context(), due.Add(time.Minute)); err != nil {
+						t.Error(err)
+					}
+					n.know(func(n *neighbours) { clear(n.owed); n.away["reopen"] = away })
+				}
+			})
+			if err := w.auth.Retry(t.Context(), due); (err != nil) != away {
+				t.Error(err)
+			}
+			if away {
+				n.know(func(n *neighbours) { clear(n.away) })
+				if due, err = w.auth.RetryDue(t.Context()); err != nil || due.IsZero() {
+					t.Fatalf("due at %s, %v", due, err)
+				}
+				if err := w.auth.Retry(t.Context(), due); err != nil {
+					t.Error(err)
+				}
+			}
+			if got := w.status(s.User.ID); got != "active" || n.closed[s.User.ID] {
+				t.Errorf("the account is %s, and booking closed: %v", got, n.closed[s.User.ID])
+			}
+			if due, err := w.auth.RetryDue(t.Context()); err != nil || !due.IsZero() {
+				t.Errorf("due at %s, %v", due, err)
+			}
+			w.is("a deletion later", w.deletes(w.session(w.login("ada@example.com", password, ""))), 200, `"deleted"`)
+			w.clean()
+		})
+	}
 }
 
 // The last administrator who can sign in stays, and of the last two who leave at the same moment one does.

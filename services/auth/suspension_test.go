@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"tulifo/platform/api/apitest"
+	"tulifo/platform/errs"
 	"tulifo/platform/token"
 	"tulifo/services/auth"
 )
@@ -87,6 +88,9 @@ func TestSuspensionRacesLogin(t *testing.T) {
 // A sign-in that races another role must not go on in the old one: an administrator's, say, who is none any more.
 func TestRoleChangeRacesLogin(t *testing.T) {
 	w := start(t, func(c *auth.Config) { c.OthersFailures, c.IPFailures = 1000, 1000 })
+	if _, err := w.auth.CreateAdmin(t.Context(), "root@example.com", "Root", "admin", password); err != nil {
+		t.Fatal(err)
+	}
 	s := w.register("ada@example.com")
 	for round := range 10 {
 		roles := [2]string{"worker", "admin"}
@@ -113,6 +117,50 @@ func TestRoleChangeRacesLogin(t *testing.T) {
 			if in.User.Role == was && me.Status != 401 {
 				t.Fatalf("signed in as %s after the role was %s: %d", was, is, me.Status)
 			}
+		}
+	}
+	w.clean()
+}
+
+// The last administrator is neither suspended nor given another role; of two who do that to each other at once, one wins.
+func TestLastAdminIsNotTakenAway(t *testing.T) {
+	w := start(t)
+	ctx := t.Context()
+	admin := func(email string) uuid.UUID {
+		t.Helper()
+		u, err := w.auth.CreateAdmin(ctx, email, "Root", "admin", password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.ID
+	}
+	last := admin("root@example.com")
+	w.service("suspended by a neighbour", "POST", "/api/auth/users/"+last.String()+"/suspend", map[string]string{"reason": "spam"}, 409)
+	if err := w.auth.ChangeRole(ctx, last, "worker"); errs.KindOf(err) != errs.Conflict {
+		t.Errorf("another role: %v", err)
+	}
+	for round := range 8 {
+		both := [2]uuid.UUID{last, admin("second" + string(rune('a'+round)) + "@example.com")}
+		var won [2]error
+		together(2, func(i int) {
+			if (i+round)%3 == 0 {
+				won[i] = w.auth.ChangeRole(context.Background(), both[1-i], "support")
+				return
+			}
+			_, won[i] = w.auth.Suspend(context.Background(), both[i].String(), both[1-i], "spam")
+		})
+		if (won[0] == nil) == (won[1] == nil) {
+			t.Fatalf("both or neither won: %v, %v", won[0], won[1])
+		}
+		for i, err := range won {
+			if err == nil {
+				last = both[i]
+			} else if errs.KindOf(err) != errs.Conflict {
+				t.Errorf("refused with %v", err)
+			}
+		}
+		if n := w.count(`SELECT count(*) FROM users WHERE role = 'admin' AND status = 'active'`); n != 1 {
+			t.Fatalf("%d administrators are left", n)
 		}
 	}
 	w.clean()

@@ -224,6 +224,7 @@ func (s *Service) Account(ctx context.Context, id uuid.UUID) (Account, error) {
 }
 
 // Suspend keeps the user from signing in and ends all sign-ins at once. Suspending a suspended user changes nothing. by is the admin, when known.
+// Conflict (last_admin): nobody would be left to end it.
 func (s *Service) Suspend(ctx context.Context, by string, id uuid.UUID, reason string) (Account, error) {
 	reason, err := line("reason", reason, 500)
 	if err != nil {
@@ -240,6 +241,11 @@ func (s *Service) Reinstate(ctx context.Context, by string, id uuid.UUID) (Accou
 func (s *Service) turn(ctx context.Context, by string, id uuid.UUID, status, reason string, e outbox.Event) (Account, error) {
 	var a Account
 	err := s.db.InTx(ctx, func(tx postgres.Tx) error {
+		if status == suspended {
+			if err := anotherAdmin(ctx, tx, id); err != nil {
+				return err
+			}
+		}
 		moved, err := setStatus(ctx, tx, id, status, s.clock.Now())
 		if errs.KindOf(err) == errs.NotFound {
 			a, err = account(ctx, tx, id)
@@ -260,6 +266,7 @@ func (s *Service) turn(ctx context.Context, by string, id uuid.UUID, status, rea
 }
 
 // ChangeRole gives the user another role and ends all sign-ins at once. It is for an operator's command only. NotFound: there is no such user.
+// Conflict (last_admin): no administrator would be left.
 func (s *Service) ChangeRole(ctx context.Context, id uuid.UUID, role string) error {
 	switch role {
 	case token.Worker, token.Client, token.Admin, token.Support:
@@ -267,6 +274,11 @@ func (s *Service) ChangeRole(ctx context.Context, id uuid.UUID, role string) err
 		return errs.Field("role", "must be worker, client, admin or support")
 	}
 	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		if role != token.Admin {
+			if err := anotherAdmin(ctx, tx, id); err != nil {
+				return err
+			}
+		}
 		was, err := setRole(ctx, tx, id, role, s.clock.Now())
 		if err != nil || was == role {
 			return err
