@@ -13,6 +13,8 @@ func (s *Service) heldBy() []export.Part {
 		{Name: "dateOverrides", Rows: export.SQL(s.db, `SELECT date AS key, jsonb_build_object('date', date, 'windows', windows) AS doc FROM date_overrides WHERE worker_id = $1`)},
 		{Name: "blocks", Rows: export.SQL(s.db, `SELECT id AS key, jsonb_build_object('id', id, 'startTime', starts_at, 'endTime', ends_at, 'reason', reason, 'days', days,
 			'firstDate', first_date, 'untilDate', until_date, 'createdAt', created_at) AS doc FROM blocks WHERE worker_id = $1`)},
+		{Name: "externalCalendars", Rows: export.SQL(s.db, `SELECT id AS key, jsonb_build_object('id', id, 'name', name, 'host', substring(url FROM '://(?:[^@/]*@)?([^/:?#]+)'), 'events', events, 'lastFetchedAt', fetched_at,
+			'failingSince', failing_since, 'error', error, 'createdAt', created_at) AS doc FROM external_calendars WHERE worker_id = $1`)},
 		{Name: "bookings", Rows: export.SQL(s.db, `SELECT id AS key, jsonb_build_object('id', id, 'workerId', worker_id, 'clientId', client_id, 'title', title, 'description', description,
 			'notes', notes, 'meetingUrl', meeting_url, 'category', category, 'startTime', starts_at, 'endTime', ends_at, 'durationMinutes', duration_minutes, 'rateMinor', rate_minor,
 			'amountMinor', amount_minor, 'currency', currency, 'status', status, 'confirmedAt', confirmed_at, 'paidAt', paid_at, 'startedAt', started_at, 'completedAt', completed_at,

@@ -1,6 +1,7 @@
 package booking_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -101,6 +102,33 @@ func (w *world) calendars() []booking.ExternalCalendar {
 	var list []booking.ExternalCalendar
 	w.Call(apitest.Call{What: "list calendars", As: w.asWorker, Path: w.calendar("/calendars"), Status: 200}).Data(&list)
 	return list
+}
+
+// A worker's copy of what is held about him has his other calendars, without their secret addresses.
+func TestExternalCalendarsAreInTheCopyOfMyData(t *testing.T) {
+	w := start(t)
+	s := otherServer(t, icsFile("BEGIN:VEVENT\r\nUID:a\r\nDTSTART:20260303T090000Z\r\nDURATION:PT1H\r\nEND:VEVENT"))
+	c := w.addCalendar(s.URL + "/secret-0123456789/basic.ics")
+	var found []string
+	for part, after := 0, ""; part >= 0; {
+		var page struct {
+			Name  string
+			Docs  []json.RawMessage
+			Part  int
+			After string
+		}
+		a := w.Call(apitest.Call{What: "a page of the copy", As: w.ServiceToken("user", "booking"), Path: fmt.Sprintf("%s%s/export?part=%d&after=%s", peoplePath, w.worker, part, after), Status: 200, HasNot: "0123456789"})
+		a.Data(&page)
+		for _, d := range page.Docs {
+			if page.Name == "externalCalendars" {
+				found = append(found, string(d))
+			}
+		}
+		part, after = page.Part, page.After
+	}
+	if len(found) != 1 || !strings.Contains(found[0], c.ID.String()) || !strings.Contains(found[0], `"host":"127.0.0.1"`) || !strings.Contains(found[0], `"name":"Private"`) {
+		t.Errorf("found %v", found)
+	}
 }
 
 // Tuesday 10:00 to 11:00 in Berlin is taken elsewhere; with 15 minutes after each booking, one that ends at 10:00 does not fit either.
