@@ -171,6 +171,9 @@ func (c Config) needsPostgres(names []string) bool {
 	return c.RabbitURL == "" || slices.ContainsFunc(chosen(names), func(e entry) bool { return e.rows(c) })
 }
 
+// secure says whether people reach the platform over TLS.
+func (c Config) secure() bool { return strings.HasPrefix(c.PublicURL, "https://") }
+
 // targets are the base URLs at which the environment says a service is.
 func (c Config) targets(service string) []string {
 	var out []string

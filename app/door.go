@@ -41,7 +41,7 @@ func (n *node) newGateway(remote bool) (*gateway.Gateway, error) {
 			return ok && token.ClaimsService(raw)
 		},
 		Watch: func(r *http.Request, end func()) func() {
-			session, ok := api.SignIn(r, n.keys)
+			session, ok := api.SignIn(r, n.keys, n.c.secure())
 			if !ok {
 				return func() {}
 			}

@@ -188,7 +188,7 @@ func (m *matrix) refuses(r route) {
 			}
 		}
 		for _, role := range m.inside(r, th) {
-			if r.stepUp && !strings.HasPrefix(role, "service") {
+			if slices.Contains(r.stepUp, role) {
 				a := m.cell("step-up", r, role+" with a proof of an hour ago", m.renewed(m.owner(role, th), role, time.Now().Add(-time.Hour)), th, http.StatusForbidden)
 				if !m.dry && !strings.Contains(a.Body.String(), `"step_up_required"`) {
 					m.t.Errorf("%s after an hour answers %s", r, a.Body)

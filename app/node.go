@@ -180,6 +180,7 @@ func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	}
 	r.router = api.NewRouter(api.Options{
 		Service: e.name, Keys: n.keys, Revocations: n.revoked, DB: r.db, Metrics: r.metrics, Log: r.log, AccessLog: o.accessLog, Trusted: trusted,
+		Bound:   n.c.secure(),
 		Context: n.stamped, Rehearsal: n.rehearsalTime(),
 		Stores: r.stores(), Spared: n.spared(),
 	})

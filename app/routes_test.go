@@ -34,7 +34,7 @@ type authz struct {
 	relation string
 	besides  []string
 	states   []string
-	stepUp   bool
+	stepUp   []string // roles of which a fresh proof is asked
 }
 
 func (r route) String() string { return r.method + " " + r.path }
@@ -69,7 +69,10 @@ func routes(n *node) []route {
 func authzOf(op *huma.Operation) authz {
 	said := op.Extensions["x-authz"].(map[string]any)
 	besides, _ := said["besides"].([]string)
-	stepUp, _ := said["stepUp"].(bool)
+	stepUp, _ := said["stepUp"].([]string)
+	if all, _ := said["stepUp"].(bool); all {
+		stepUp = personRoles
+	}
 	return authz{said["roles"].([]string), said["relation"].(string), besides, said["states"].([]string), stepUp}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +132,29 @@ func TestCallerAndAddress(t *testing.T) {
 	}
 	s.Revocations.Add(c.Session, time.Now().Add(time.Minute))
 	s.Call(apitest.Call{What: "signed out", As: tok, Path: "/things", Status: 401, Has: "signed out"})
+}
+
+// Over TLS a cookie that a neighbour's page may have set signs nobody in, beside the bound one or alone.
+func TestOverTLSOnlyTheBoundCookieCounts(t *testing.T) {
+	t.Parallel()
+	s := apitest.New(t, apitest.Options{Bound: true, Register: func(r *api.Router) {
+		api.Get(r, "/me", func(ctx context.Context, _ *struct{}) (map[string]string, error) {
+			return map[string]string{"caller": token.From(ctx).String()}, nil
+		}, api.Anyone, api.Of(api.NoOne))
+	}})
+	mine, planted := uuid.New(), uuid.New()
+	raw, other := s.Token(token.Client, mine), s.Token(token.Client, planted)
+	s.Calls(
+		apitest.Call{What: "the plain one", Header: map[string]string{"Cookie": api.AccessCookie + "=" + other}, Path: "/me", Status: 401},
+		apitest.Call{What: "the bound one", Header: map[string]string{"Cookie": "__Host-" + api.AccessCookie + "=" + raw}, Path: "/me", Status: 200, Has: mine.String()},
+		apitest.Call{What: "both", Header: map[string]string{"Cookie": api.AccessCookie + "=" + other + "; __Host-" + api.AccessCookie + "=" + raw}, Path: "/me", Status: 200, Has: mine.String()},
+		apitest.Call{What: "a bearer", As: raw, Path: "/me", Status: 200, Has: mine.String()},
+	)
+	req := httptest.NewRequest(http.MethodGet, "/socket", nil)
+	req.Header.Set("Cookie", api.AccessCookie+"="+other)
+	if _, ok := api.SignIn(req, s.Keys, true); ok {
+		t.Error("a connection that stays open was taken for the planted sign-in's")
+	}
 }
 
 func TestRequestID(t *testing.T) {

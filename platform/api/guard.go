@@ -25,7 +25,7 @@ const (
 
 // signedInByCookie says whether a browser sends one of the tokens by itself: the refresh cookie outlives the access cookie.
 func signedInByCookie(req *http.Request) bool {
-	if _, ok := accessCookie(req); ok {
+	if _, ok := accessCookie(req, false); ok {
 		return true
 	}
 	for _, name := range []string{hostPrefix + RefreshCookie, RefreshCookie} {
@@ -41,16 +41,22 @@ func bearerToken(req *http.Request) (string, bool) {
 }
 
 // accessToken is the token that the request carries; bearer says that no cookie brought it, ok that there is one.
-func accessToken(req *http.Request) (raw string, bearer, ok bool) {
+func accessToken(req *http.Request, bound bool) (raw string, bearer, ok bool) {
 	if raw, ok = bearerToken(req); ok {
 		return raw, true, true
 	}
-	raw, ok = accessCookie(req)
+	raw, ok = accessCookie(req, bound)
 	return raw, false, ok
 }
 
-func accessCookie(req *http.Request) (string, bool) {
-	for _, name := range []string{hostPrefix + AccessCookie, AccessCookie} {
+// accessCookie is the token that a browser sends by itself. Where people come over TLS only the cookie that is bound to this host counts, since a neighbour's
+// page can set the other.
+func accessCookie(req *http.Request, bound bool) (string, bool) {
+	names := []string{hostPrefix + AccessCookie, AccessCookie}
+	if bound {
+		names = names[:1]
+	}
+	for _, name := range names {
 		if c, err := req.Cookie(name); err == nil {
 			return c.Value, true
 		}
@@ -75,7 +81,7 @@ func (r *Router) guard(o *operation) func(huma.Context, func(huma.Context)) {
 			err = errs.New(errs.Unauthorized, "Sign in first.")
 		case !o.lets(caller):
 			err = errs.New(errs.Forbidden, "Your role does not allow this.")
-		case o.stepUp && !caller.Proved(time.Now()): // system time, as all of a token
+		case o.asksProof(caller) && !caller.Proved(time.Now()): // system time, as all of a token
 			err = errs.Coded(errs.Forbidden, "step_up_required", "Confirm first that it is you: with your second factor, or with your password if you have none.")
 		case unsafe(req.Method) && caller.Role != token.Service && r.o.Revocations != nil && r.o.Revocations.Stale():
 			err = errs.New(errs.Unavailable, "Sign-ins cannot be checked right now. Try again in a moment.")
@@ -103,8 +109,9 @@ func unsafe(method string) bool {
 }
 
 // SignIn is the session of the person's access token that the request carries, as bearer or as cookie; false when it carries none that is good.
-func SignIn(req *http.Request, keys *token.Keys) (uuid.UUID, bool) {
-	raw, _, ok := accessToken(req)
+// bound is Options.Bound.
+func SignIn(req *http.Request, keys *token.Keys, bound bool) (uuid.UUID, bool) {
+	raw, _, ok := accessToken(req, bound)
 	if !ok {
 		return uuid.Nil, false
 	}
@@ -114,7 +121,7 @@ func SignIn(req *http.Request, keys *token.Keys) (uuid.UUID, bool) {
 
 // authenticate says who the token of the request belongs to; no token is the anonymous caller.
 func (r *Router) authenticate(req *http.Request) (token.Caller, error) {
-	raw, bearer, ok := accessToken(req)
+	raw, bearer, ok := accessToken(req, r.o.Bound)
 	if !ok {
 		return token.Caller{}, nil
 	}

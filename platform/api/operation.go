@@ -31,7 +31,7 @@ type operation struct {
 	summary  string
 	once     bool
 	secret   bool
-	stepUp   bool
+	stepUp   []string // the roles that have to prove themselves anew
 	raw      bool
 	heavy    bool
 	maxBody  int64
@@ -108,7 +108,19 @@ func Secret(o *operation) { o.secret = true }
 
 // StepUp lets a person in only who has proved within token.ProofLife that it is he, by signing in or by a step-up; else the answer is 403
 // step_up_required. Services are let in without. It does not go with Public.
-func StepUp(o *operation) { o.stepUp = true }
+func StepUp(o *operation) { o.stepUp = []string{everybody} }
+
+// StepUpFor is StepUp for people of these roles; the others are let in without.
+func StepUpFor(roles ...string) Option {
+	return func(o *operation) { o.stepUp = append(o.stepUp, roles...) }
+}
+
+const everybody = "*"
+
+// asksProof says whether the caller is one of whom the operation asks for a fresh proof.
+func (o *operation) asksProof(c token.Caller) bool {
+	return slices.Contains(o.stepUp, everybody) || slices.Contains(o.stepUp, c.Role)
+}
 
 // Summary is the sentence that the API's pages show.
 func Summary(s string) Option { return func(o *operation) { o.summary = s } }
@@ -164,7 +176,7 @@ func register[I, O any](r *Router, method, path string, h func(context.Context, 
 	if o.public == (len(o.roles) > 0) {
 		panic(name + " must say who may call it: For, Anyone or Public")
 	}
-	if o.stepUp && o.public {
+	if len(o.stepUp) > 0 && o.public {
 		panic(name + " cannot ask strangers for a step-up")
 	}
 	if !o.public && o.relation == "" && slices.ContainsFunc(o.roles, person) {
@@ -232,8 +244,11 @@ func (r *Router) describe(method, path string, out reflect.Type, o *operation) h
 	if len(o.besides) > 0 {
 		authz["besides"] = o.besides
 	}
-	if o.stepUp {
+	switch {
+	case slices.Contains(o.stepUp, everybody):
 		authz["stepUp"] = true
+	case len(o.stepUp) > 0:
+		authz["stepUp"] = o.stepUp
 	}
 	var security []map[string][]string
 	if o.public {

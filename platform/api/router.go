@@ -39,6 +39,7 @@ type Options struct {
 	AccessLog   bool                                  // write a line a request; false where a gateway in the same process does
 	Trusted     []netip.Prefix                        // peers whose X-Forwarded-For counts; loopback always does
 	Context     func(context.Context) context.Context // what every request's context carries besides; nil: nothing
+	Bound       bool                                  // people come over TLS: of the access cookies only __Host- counts
 	Rehearsal   func() time.Time                      // business time, for /health; nil where business is real
 }
 

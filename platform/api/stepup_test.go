@@ -57,6 +57,35 @@ func TestStepUp(t *testing.T) {
 	}
 }
 
+// Of some roles a fresh proof is asked, and of the others none.
+func TestStepUpForARole(t *testing.T) {
+	t.Parallel()
+	s := apitest.New(t, apitest.Options{Service: "shop", Register: func(r *api.Router) {
+		api.Post(r, "/refunds", func(context.Context, *struct{}) (api.Nothing, error) { return api.Nothing{}, nil },
+			api.For(token.Client, token.Admin, token.Service), api.Of(api.Owner, token.Admin), api.StepUpFor(token.Admin), api.Summary("Refund"))
+	}})
+	old := func(role string) string {
+		raw, _, err := s.Keys.Renew(token.Caller{ID: uuid.New(), Role: role, Session: uuid.New(), ProvedAt: time.Now().Add(-time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	for _, c := range []apitest.Call{
+		{What: "an admin's old proof", As: old(token.Admin), Status: 403, Has: "step_up_required"},
+		{What: "an admin's fresh one", As: s.Token(token.Admin, uuid.New()), Status: 200},
+		{What: "a client's old proof", As: old(token.Client), Status: 200},
+		{What: "a service", As: s.ServiceToken("user", "shop"), Status: 200},
+	} {
+		c.Method, c.Path = http.MethodPost, "/refunds"
+		s.Call(c)
+	}
+	raw, err := json.Marshal(s.Router.Spec().Paths["/refunds"].Post.Extensions["x-authz"])
+	if want := `{"besides":["admin"],"relation":"owner","roles":["client","admin","service"],"states":[],"stepUp":["admin"]}`; err != nil || string(raw) != want {
+		t.Errorf("x-authz %s, want %s", raw, want)
+	}
+}
+
 func TestStepUpIsNotAskedOfStrangers(t *testing.T) {
 	t.Parallel()
 	defer func() {

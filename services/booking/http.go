@@ -25,7 +25,7 @@ func (s *Service) Routes(r *api.Router) {
 	api.Get(r, "/api/bookings/{id}", s.get, api.For(token.Client, token.Worker, token.Admin, token.Service), api.Of(api.Party, token.Admin), api.Summary("One booking."))
 	api.Put(r, "/api/bookings/{id}", s.edit, parties, api.Of(api.Party), api.While(editable...), api.Summary("Change title, description, notes or meeting address."))
 	api.Post(r, "/api/bookings/{id}/confirm", s.confirm, api.For(token.Worker), api.Of(api.Owner), api.While(confirmStep.from...), api.Once, api.Summary("The worker will come."))
-	api.Post(r, "/api/bookings/{id}/cancel", s.cancel, api.For(token.Client, token.Worker, token.Admin), api.Of(api.Party, token.Admin), api.While(cancelStep.from...), api.Once, api.Summary("It will not take place."))
+	api.Post(r, "/api/bookings/{id}/cancel", s.cancel, api.For(token.Client, token.Worker, token.Admin), api.Of(api.Party, token.Admin), api.StepUpFor(token.Admin), api.While(cancelStep.from...), api.Once, api.Summary("It will not take place."))
 	api.Post(r, "/api/bookings/{id}/start", s.start, parties, api.Of(api.Party), api.While(startStep.from...), api.Once, api.Summary("The work begins."))
 	api.Post(r, "/api/bookings/{id}/complete", s.complete, parties, api.Of(api.Party), api.While(completeStep.from...), api.Once, api.Summary("The work is done."))
 	api.Post(r, "/api/bookings/{id}/no-show", s.noShow, parties, api.Of(api.Party), api.While(noShowStep.from...), api.Once, api.Summary("The other side did not come."))

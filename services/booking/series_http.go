@@ -15,7 +15,7 @@ import (
 func (s *Service) seriesRoutes(r *api.Router) {
 	api.Post(r, "/api/bookings/series", s.createSeries, api.For(token.Client), api.Of(api.NoOne), api.Created, api.Once, api.Summary("Book a worker's time again and again, at the same wall time."))
 	api.Post(r, "/api/bookings/series/{id}/confirm", s.confirmSeries, api.For(token.Worker), api.Of(api.Owner), api.Once, api.Summary("The worker will come to all of a series that wait for an answer."))
-	api.Post(r, "/api/bookings/series/{id}/cancel", s.cancelSeries, api.For(token.Client, token.Worker, token.Admin), api.Of(api.Party, token.Admin), api.Once, api.Summary("What is to come of a series will not take place."))
+	api.Post(r, "/api/bookings/series/{id}/cancel", s.cancelSeries, api.For(token.Client, token.Worker, token.Admin), api.Of(api.Party, token.Admin), api.StepUpFor(token.Admin), api.Once, api.Summary("What is to come of a series will not take place."))
 }
 
 // SeriesAnswer is a series on the wire.

@@ -21,10 +21,10 @@ func (s *Service) Routes(r *api.Router) {
 	api.List(r, "/api/v1/escrow", s.getList, api.For(token.Client, token.Worker, token.Admin, token.Service), api.Of(api.NoOne), api.Summary("The caller's escrow accounts, newest first; all of them for an admin."))
 	api.Post(r, "/api/v1/escrow", s.create, api.For(token.Client, token.Worker), api.ForService(payments), api.Of(api.Party), api.Created, api.Once, api.Summary("The escrow account of a completed payment, made if it is not there yet."))
 	api.Get(r, one, s.get, api.For(token.Client, token.Worker, token.Admin, token.Service), api.Of(api.Party, token.Admin), api.Summary("One escrow account, with every movement of its money."))
-	api.Post(r, one+"/release", s.release, api.For(token.Client, token.Admin), api.ForService(disputes), api.Of(api.Owner, token.Admin), api.While(unsettled...), api.Once, api.Summary("Release what remains to the worker, or a part of it."))
-	api.Post(r, one+"/freeze", s.freeze, api.For(token.Admin), api.ForService(disputes), api.Of(api.NoOne), api.While(unsettled...), api.Once, api.Summary("Let nothing move until somebody decides."))
-	api.Post(r, one+"/unfreeze", s.unfreeze, api.For(token.Admin), api.ForService(disputes), api.Of(api.NoOne), api.While(unsettled...), api.Once, api.Summary("Let it move again."))
-	api.Post(r, one+"/refund", s.refund, api.For(token.Admin), api.ForService(disputes, payments), api.Of(api.NoOne), api.While(unsettled...), api.Once, api.Summary("Send what remains back to the client, or a part of it."))
+	api.Post(r, one+"/release", s.release, api.For(token.Client, token.Admin), api.ForService(disputes), api.Of(api.Owner, token.Admin), api.StepUpFor(token.Admin), api.While(unsettled...), api.Once, api.Summary("Release what remains to the worker, or a part of it."))
+	api.Post(r, one+"/freeze", s.freeze, api.For(token.Admin), api.ForService(disputes), api.Of(api.NoOne), api.StepUpFor(token.Admin), api.While(unsettled...), api.Once, api.Summary("Let nothing move until somebody decides."))
+	api.Post(r, one+"/unfreeze", s.unfreeze, api.For(token.Admin), api.ForService(disputes), api.Of(api.NoOne), api.StepUpFor(token.Admin), api.While(unsettled...), api.Once, api.Summary("Let it move again."))
+	api.Post(r, one+"/refund", s.refund, api.For(token.Admin), api.ForService(disputes, payments), api.Of(api.NoOne), api.StepUpFor(token.Admin), api.While(unsettled...), api.Once, api.Summary("Send what remains back to the client, or a part of it."))
 }
 
 // Answer is an account on the wire: major units, gross.

@@ -45,8 +45,8 @@ type Fee struct {
 func (s *Service) feeRoutes(r *api.Router) {
 	api.Get(r, "/api/payments/fees", s.getFee, api.For(token.Worker, token.Admin), api.Of(api.NoOne), api.Summary("What the platform would take of an amount now, and what is left."))
 	api.List(r, "/api/payments/fee-rules", s.listFeeRules, api.For(token.Worker, token.Admin), api.Of(api.NoOne), api.Summary("What the platform takes by category and period, the latest first."))
-	api.Post(r, "/api/payments/fee-rules", s.postFeeRule, api.For(token.Admin), api.Of(api.NoOne), api.Created, api.Once, api.Summary("Set what the platform takes of new payments of a category."))
-	api.Put(r, "/api/payments/fee-rules/{id}", s.putFeeRule, api.For(token.Admin), api.Of(api.NoOne), api.Summary("End a rule, now or later. Payments that exist keep it."))
+	api.Post(r, "/api/payments/fee-rules", s.postFeeRule, api.For(token.Admin), api.Of(api.NoOne), api.StepUpFor(token.Admin), api.Created, api.Once, api.Summary("Set what the platform takes of new payments of a category."))
+	api.Put(r, "/api/payments/fee-rules/{id}", s.putFeeRule, api.For(token.Admin), api.Of(api.NoOne), api.StepUpFor(token.Admin), api.Summary("End a rule, now or later. Payments that exist keep it."))
 }
 
 type getFeeIn struct {

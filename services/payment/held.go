@@ -25,12 +25,12 @@ type Held struct {
 	Amount        money.Decimal `json:"amount" doc:"what the worker gets of it after the fee, or what the client has paid; below 0 for a debt"`
 	Currency      string        `json:"currency"`
 	BlockedBy     string        `json:"blockedBy" enum:"work_not_done,client_release,no_show,no_show_contested,frozen,chargeback,email_unverified,payout_account_missing,payout_account_incomplete,payout_account_refused,payouts_paused,below_minimum,payout_schedule,not_withdrawn,in_transit,bank_refused,review,earnings"`
-	WhoCanUnblock string        `json:"whoCanUnblock" enum:"worker,client,support,bank,platform" doc:"after a no-show, who is said to have been absent and may object"`
+	WhoCanUnblock string        `json:"whoCanUnblock" enum:"worker,client,admin,bank,platform" doc:"after a no-show, who is said to have been absent and may object"`
 	ETA           *time.Time    `json:"eta" doc:"when it moves by itself; absent when it does not"`
 	Since         *time.Time    `json:"since,omitempty" doc:"of a debt or a chargeback: when the bank took the money"`
 }
 
-// Who can have money move, besides the parties and support.
+// Who can have money move, besides the parties and an administrator.
 const (
 	theBank     = "bank"
 	thePlatform = "platform"
@@ -51,9 +51,9 @@ func (p payment) held(role string) Held {
 	case p.Frozen && p.ChargedBack > 0:
 		h.BlockedBy, h.WhoCanUnblock, h.ETA = "chargeback", theBank, nil
 	case p.Blocked == "no_show_contested":
-		h.BlockedBy, h.WhoCanUnblock, h.ETA = p.Blocked, token.Support, nil
+		h.BlockedBy, h.WhoCanUnblock, h.ETA = p.Blocked, token.Admin, nil
 	case p.Frozen:
-		h.BlockedBy, h.WhoCanUnblock, h.ETA = "frozen", token.Support, nil
+		h.BlockedBy, h.WhoCanUnblock, h.ETA = "frozen", token.Admin, nil
 	case p.Blocked == "no_show":
 		h.BlockedBy, h.WhoCanUnblock = p.Blocked, p.Absent
 	case p.ReleaseAt == nil:
@@ -82,7 +82,7 @@ func (w walletStanding) blocked(h *Held, minor int64) {
 	case w.account == "":
 		h.BlockedBy = "payout_account_missing"
 	case w.account == accountRefused:
-		h.BlockedBy, h.WhoCanUnblock = "payout_account_refused", token.Support
+		h.BlockedBy, h.WhoCanUnblock = "payout_account_refused", theBank
 	case w.account != accountVerified:
 		h.BlockedBy = "payout_account_incomplete"
 	case w.schedule.PausedAt != nil:
@@ -102,7 +102,7 @@ func (p payout) held() Held {
 	case payoutReturning:
 		h.BlockedBy, h.WhoCanUnblock = "bank_refused", thePlatform
 	case payoutReview:
-		h.BlockedBy, h.WhoCanUnblock = "review", token.Support
+		h.BlockedBy, h.WhoCanUnblock = "review", token.Admin
 	default:
 		eta := p.CreatedAt.Add(payoutTakes)
 		h.BlockedBy, h.WhoCanUnblock, h.ETA = "in_transit", theBank, &eta
@@ -129,7 +129,7 @@ func (x waiting) held(kind, role string) Held {
 		eta := at.Add(refundTakes)
 		h.BlockedBy, h.WhoCanUnblock, h.ETA = "in_transit", theBank, &eta
 		if x.Status == refundReview {
-			h.BlockedBy, h.WhoCanUnblock, h.ETA = "review", token.Support, nil
+			h.BlockedBy, h.WhoCanUnblock, h.ETA = "review", token.Admin, nil
 		}
 	case "chargeback":
 		h.BlockedBy, h.WhoCanUnblock, h.Since = "chargeback", theBank, &at

@@ -133,7 +133,7 @@ func (s *Service) Resolve(ctx context.Context, kind string, id uuid.UUID, decisi
 
 func (s *Service) reviewRoutes(r *api.Router) {
 	api.List(r, "/api/payments/reviews", s.listReviews, api.For(token.Admin), api.Of(api.NoOne), api.Summary("Payments, refunds and payouts about which a person has to look."))
-	api.Post(r, "/api/payments/reviews/{kind}/{id}", s.postReview, api.For(token.Admin), api.Of(api.NoOne), api.While(NeedsReview), api.Once,
+	api.Post(r, "/api/payments/reviews/{kind}/{id}", s.postReview, api.For(token.Admin), api.Of(api.NoOne), api.StepUpFor(token.Admin), api.While(NeedsReview), api.Once,
 		api.Summary("Have Stripe asked once more and do what it says, or close it with a written reason. No money moves by it."))
 }
 

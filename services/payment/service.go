@@ -58,7 +58,7 @@ func (s *Service) Routes(r *api.Router) {
 		api.Summary("Pay for a confirmed booking: answers what Stripe's form needs. A booking has one payment; asking again answers the same."))
 	api.List(r, "/api/payments", s.listPayments, api.For("client", "worker", "admin"), api.Of(api.NoOne), api.Summary("The caller's payments, newest first; all of them for an admin."))
 	api.Get(r, "/api/payments/{id}", s.getPayment, api.For("client", "worker", "admin", "service"), api.Of(api.Party, "admin"), api.Summary("One payment."))
-	api.Post(r, "/api/payments/{id}/refund", s.postRefund, api.For("admin"), api.Of(api.NoOne), api.While(Completed, ChargedBack), api.Once, api.Summary("Have escrow send back what is held of a payment, or a part of it."))
+	api.Post(r, "/api/payments/{id}/refund", s.postRefund, api.For("admin"), api.Of(api.NoOne), api.StepUpFor("admin"), api.While(Completed, ChargedBack), api.Once, api.Summary("Have escrow send back what is held of a payment, or a part of it."))
 	api.Post(r, "/api/payments/webhook", s.postWebhook, api.Public, api.RawBody, api.Summary("What Stripe tells us; signed."))
 	api.Get(r, "/api/payments/wallet", s.getWallet, api.For("client", "worker"), api.Of(api.NoOne), api.Summary("What the caller has, waits for and owes."))
 	api.List(r, "/api/payments/wallet/held", s.listHeld, api.For("client", "worker"), api.Of(api.NoOne), api.Heavy, api.Summary("The caller's held money, and for each booking what it waits for."))

@@ -28,6 +28,7 @@ type Options struct {
 	DB          *postgres.DB       // for api.Once
 	Keys        *token.Keys        // the default is Keys(t)
 	Revocations *token.Revocations // the default hears that there are none as long as the test goes on
+	Bound       bool               // as api.Options has it
 }
 
 // Server is a service behind its router.
@@ -62,7 +63,7 @@ func New(t testing.TB, o Options) *Server {
 		go o.Revocations.Follow(t.Context(), nil, func(context.Context, time.Time) ([]token.Revoked, error) { return nil, nil })
 	}
 	s := &Server{Keys: o.Keys, Revocations: o.Revocations, t: t}
-	s.Router = api.NewRouter(api.Options{Service: o.Service, Keys: o.Keys, Revocations: s.Revocations, DB: o.DB, Metrics: obs.NewMetrics(o.Service)})
+	s.Router = api.NewRouter(api.Options{Service: o.Service, Keys: o.Keys, Revocations: s.Revocations, DB: o.DB, Metrics: obs.NewMetrics(o.Service), Bound: o.Bound})
 	o.Register(s.Router)
 	s.Router.SetReady(true)
 	return s
