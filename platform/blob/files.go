@@ -165,6 +165,19 @@ func (f *Files) Sweep(ctx context.Context, now time.Time, referenced func(contex
 	return removed, nil
 }
 
+func (f *Files) each(ctx context.Context, visit func(Ref) error) error {
+	return filepath.WalkDir(f.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		ref, err := Parse(d.Name())
+		if err != nil {
+			return ctx.Err()
+		}
+		return visit(ref)
+	})
+}
+
 func (f *Files) sweep(ctx context.Context, refs []Ref, before time.Time, referenced func(context.Context, []Ref) ([]Ref, error)) (int, error) {
 	orphaned, err := orphans(ctx, refs, referenced)
 	if err != nil {

@@ -33,7 +33,7 @@ func (s *S3) Sweep(ctx context.Context, now time.Time, referenced func(context.C
 		removed += n
 		return err
 	}
-	err := s.each(ctx, s.prefix+"blobs/", func(o minio.ObjectInfo) error {
+	err := s.objects(ctx, s.prefix+"blobs/", func(o minio.ObjectInfo) error {
 		if ref, err := refOf(o.Key); err == nil && old(o, before) {
 			some = append(some, ref)
 		}
@@ -46,7 +46,7 @@ func (s *S3) Sweep(ctx context.Context, now time.Time, referenced func(context.C
 		err = flush()
 	}
 	if err == nil {
-		err = s.each(ctx, s.notices(), func(o minio.ObjectInfo) error {
+		err = s.objects(ctx, s.notices(), func(o minio.ObjectInfo) error {
 			if time.Since(o.LastModified) < noticeAge {
 				return nil
 			}
@@ -103,7 +103,7 @@ func (s *S3) removeOld(ctx context.Context, refs []Ref, before time.Time) (int, 
 func (s *S3) unswept(ctx context.Context, ref Ref) error {
 	for {
 		named := false
-		err := s.each(ctx, s.notices(), func(o minio.ObjectInfo) error {
+		err := s.objects(ctx, s.notices(), func(o minio.ObjectInfo) error {
 			if named || time.Since(o.LastModified) > noticeAge {
 				return nil
 			}
@@ -129,8 +129,18 @@ func (s *S3) unswept(ctx context.Context, ref Ref) error {
 	}
 }
 
-// each walks over the objects of a prefix.
-func (s *S3) each(ctx context.Context, prefix string, visit func(minio.ObjectInfo) error) error {
+func (s *S3) each(ctx context.Context, visit func(Ref) error) error {
+	return s.objects(ctx, s.prefix+"blobs/", func(o minio.ObjectInfo) error {
+		ref, err := refOf(o.Key)
+		if err != nil {
+			return nil
+		}
+		return visit(ref)
+	})
+}
+
+// objects walks over the objects of a prefix.
+func (s *S3) objects(ctx context.Context, prefix string, visit func(minio.ObjectInfo) error) error {
 	listing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for o := range s.client.ListObjectsIter(listing, s.bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
