@@ -22,7 +22,7 @@ func (g *Gateway) Admin() http.Handler {
 	show("/upstreams", g.listUpstreams)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 5 * time.Second}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := requestID(r.Header)
+		id := requestID(r.Header, time.Now())
 		w.Header().Set("X-Request-Id", id)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")

@@ -55,10 +55,10 @@ func (x *exchange) carry(p *pool, h http.Header, deadline time.Duration) bool {
 		i := p.pick(int(first), tried)
 		t := p.targets[i]
 		tried |= 1 << min(i, 63)
-		res, w, stop, err := p.attempt(t, x, *buf, until)
+		res, w, err := p.attempt(t, x, *buf, until)
 		if err == nil {
 			t.well()
-			x.relay(t, res, w, stop)
+			x.relay(t, res, w)
 			return true
 		}
 		gone := x.r.Context().Err() != nil
@@ -72,10 +72,10 @@ func (x *exchange) carry(p *pool, h http.Header, deadline time.Duration) bool {
 }
 
 // relay gives the client the answer, and the wire back when it has been read to its end.
-func (x *exchange) relay(t *address, res *http.Response, w *wire, stop func() bool) {
+func (x *exchange) relay(t *address, res *http.Response, w *wire) {
 	done := false
 	defer func() {
-		if stop() && done && !res.Close && w.in.Buffered() == 0 {
+		if w.end() && done && !res.Close && w.in.Buffered() == 0 {
 			t.rack.put(w)
 		} else {
 			_ = w.Close()

@@ -22,6 +22,11 @@ type wire struct {
 	left  int64     // bytes that may still come before the answer's header is complete
 	heard bool      // something of the answer has come
 	idle  time.Time // since when
+
+	until time.Time       // the deadline of the request
+	outer context.Context // ends when its client leaves
+	stop  func() bool     // ends the watch for that; nil: there is none yet
+
 	probe func(fd uintptr) bool
 	byte  [1]byte
 	whole bool
@@ -43,6 +48,11 @@ func (s source) Read(p []byte) (int, error) {
 		return 0, errHeader
 	}
 	n, err := s.w.Conn.Read(p)
+	if n == 0 && s.w.stop == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		if err = s.w.wait(); err == nil {
+			n, err = s.w.Conn.Read(p)
+		}
+	}
 	s.w.left -= int64(n)
 	s.w.heard = s.w.heard || n > 0
 	return n, err
@@ -57,6 +67,41 @@ func newWire(c net.Conn) *wire {
 	w.probe = w.look
 	return w
 }
+
+// attention is how long a request waits before it looks whether its client is still there. Most answers come sooner, and are spared the watch.
+const attention = 5 * time.Millisecond
+
+// begin bounds what follows by the deadline and by attention.
+func (w *wire) begin(outer context.Context, until time.Time) error {
+	w.outer, w.until, w.stop = outer, until, nil
+	if soon := time.Now().Add(attention); soon.Before(until) {
+		until = soon
+	}
+	return w.SetDeadline(until)
+}
+
+// wait bounds what follows by the deadline and by the client's going away.
+func (w *wire) wait() error {
+	if err := w.SetDeadline(w.until); err != nil {
+		return err
+	}
+	w.stop = context.AfterFunc(w.outer, func() { _ = w.SetDeadline(time.Unix(1, 0)) })
+	return nil
+}
+
+// send writes the request.
+func (w *wire) send(head []byte) error {
+	n, err := w.Write(head)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if err = w.wait(); err == nil {
+			_, err = w.Write(head[n:])
+		}
+	}
+	return err
+}
+
+// end says whether the wire can carry another request, as far as the watch goes.
+func (w *wire) end() bool { return w.stop == nil || w.stop() }
 
 // fresh says whether an idle connection is open and silent: what came over it unasked would be taken for the answer to the next request.
 func (w *wire) fresh() bool {
@@ -74,7 +119,7 @@ type rack struct {
 }
 
 // take is an idle wire that is fresh, the one used last; nil when there is none.
-func (k *rack) take(until time.Time) *wire {
+func (k *rack) take(outer context.Context, until time.Time) *wire {
 	for {
 		k.mu.Lock()
 		n := len(k.idle) - 1
@@ -85,7 +130,7 @@ func (k *rack) take(until time.Time) *wire {
 		w := k.idle[n]
 		k.idle[n], k.idle = nil, k.idle[:n]
 		k.mu.Unlock()
-		if time.Since(w.idle) < idleTime && w.SetDeadline(until) == nil && w.fresh() {
+		if time.Since(w.idle) < idleTime && w.begin(outer, until) == nil && w.fresh() {
 			return w
 		}
 		_ = w.Close()
@@ -139,7 +184,7 @@ func (k *rack) run(ctx context.Context) {
 // ask sends a request and reads the header of its answer. The deadline is set. Answers that only inform are left out.
 func (w *wire) ask(r *http.Request, head []byte) (*http.Response, error) {
 	w.left, w.heard = answerHeader, false
-	if _, err := w.Write(head); err != nil {
+	if err := w.send(head); err != nil {
 		return nil, err
 	}
 	for range 6 {
@@ -159,43 +204,44 @@ func (w *wire) ask(r *http.Request, head []byte) (*http.Response, error) {
 }
 
 // dial connects to a target for one request.
-func (p *pool) dial(ctx context.Context, t *address, until time.Time) (*wire, error) {
-	ctx, cancel := context.WithDeadline(ctx, until)
+func (p *pool) dial(outer context.Context, t *address, until time.Time) (*wire, error) {
+	ctx, cancel := context.WithDeadline(outer, until)
 	defer cancel()
 	c, err := p.transport.DialContext(ctx, "tcp", t.dial)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.SetDeadline(until); err != nil {
+	w := newWire(c)
+	if err := w.begin(outer, until); err != nil {
 		_ = c.Close()
 		return nil, &dialError{err}
 	}
-	return newWire(c), nil
+	return w, nil
 }
 
 // attempt asks one target. A connection that its target has closed while it was idle is replaced by a new one: what is asked here changes
 // nothing, so it may be asked again.
-func (p *pool) attempt(t *address, x *exchange, head []byte, until time.Time) (_ *http.Response, w *wire, stop func() bool, err error) {
-	for w = t.rack.take(until); ; w = nil {
+func (p *pool) attempt(t *address, x *exchange, head []byte, until time.Time) (_ *http.Response, w *wire, err error) {
+	outer := x.r.Context()
+	for w = t.rack.take(outer, until); ; w = nil {
 		used := w != nil
 		if !used {
-			if w, err = p.dial(x.r.Context(), t, until); err != nil {
+			if w, err = p.dial(outer, t, until); err != nil {
 				// In a crowd another request may have given a connection back meanwhile.
-				if w = t.rack.take(until); w == nil {
-					return nil, nil, nil, err
+				if w = t.rack.take(outer, until); w == nil {
+					return nil, nil, err
 				}
 				used = true
 			}
 		}
-		stop = context.AfterFunc(x.r.Context(), func() { _ = w.SetDeadline(time.Unix(1, 0)) })
 		res, err := w.ask(x.r, head)
 		if err == nil {
-			return res, w, stop, nil
+			return res, w, nil
 		}
-		stop()
+		w.end()
 		_ = w.Close()
-		if !used || w.heard || errors.Is(err, os.ErrDeadlineExceeded) || x.r.Context().Err() != nil {
-			return nil, nil, nil, err
+		if !used || w.heard || errors.Is(err, os.ErrDeadlineExceeded) || outer.Err() != nil {
+			return nil, nil, err
 		}
 	}
 }

@@ -5,11 +5,13 @@ package obs
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -45,12 +47,20 @@ func Traceparent(ctx context.Context) string {
 // Format: https://www.w3.org/TR/trace-context/#traceparent-header
 func Span(header string) string {
 	var raw [24]byte
-	rand.Read(raw[:])
-	trace, flags := hex.EncodeToString(raw[:16]), "01"
-	if validTraceparent(header) {
-		trace, flags = header[3:35], header[53:55]
+	for i := 0; i < len(raw); i += 8 {
+		binary.BigEndian.PutUint64(raw[i:], rand.Uint64()|1) // neither id may be zero; they are no secrets
 	}
-	return "00-" + trace + "-" + hex.EncodeToString(raw[16:]) + "-" + flags
+	var b [55]byte
+	copy(b[:], "00-")
+	hex.Encode(b[3:], raw[:16])
+	b[35] = '-'
+	hex.Encode(b[36:], raw[16:])
+	copy(b[52:], "-01")
+	if validTraceparent(header) {
+		copy(b[3:35], header[3:35])
+		copy(b[53:], header[53:])
+	}
+	return string(b[:])
 }
 
 func validTraceparent(h string) bool {
@@ -116,12 +126,17 @@ func ecs(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
+// secretNames keeps what was found of each name: they stand in the code, so they are few, and a line has a dozen.
+var secretNames sync.Map
+
 func secretName(name string) bool {
-	name = strings.ToLower(name)
-	for _, s := range []string{"password", "secret", "token", "authorization", "cookie", "card"} {
-		if strings.Contains(name, s) {
-			return true
-		}
+	if known, ok := secretNames.Load(name); ok {
+		return known.(bool)
 	}
-	return false
+	lower, secret := strings.ToLower(name), false
+	for _, s := range []string{"password", "secret", "token", "authorization", "cookie", "card"} {
+		secret = secret || strings.Contains(lower, s)
+	}
+	secretNames.Store(name, secret)
+	return secret
 }

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
@@ -215,12 +216,17 @@ func (k *Keys) cachedOr(key [32]byte, verify func() (Caller, time.Time, error)) 
 
 // ClaimsService says whether raw claims to be a service's token, without verifying it; the gateway lets none in from outside.
 func ClaimsService(raw string) bool {
-	parts := strings.Split(raw, ".")
-	if len(parts) != 3 {
+	_, rest, _ := strings.Cut(raw, ".")
+	claims, signature, ok := strings.Cut(rest, ".")
+	if !ok || strings.Contains(signature, ".") {
 		return false
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	payload, err := base64.RawURLEncoding.DecodeString(claims)
 	if err != nil {
+		return false
+	}
+	// Every request with a token comes by here, and nearly all are people's: JSON that neither holds the word nor can spell it otherwise is not read.
+	if !bytes.Contains(payload, []byte("service:")) && bytes.IndexByte(payload, '\\') < 0 {
 		return false
 	}
 	var c struct {
