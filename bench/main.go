@@ -34,6 +34,7 @@ var jobs = []job{
 	{"ledger", ledger},
 	{"release", release},
 	{"relay", relay},
+	{"kv", keyValue},
 	{"overload", overload},
 	{"slopes", slopes},
 }
