@@ -34,7 +34,8 @@ type Bus interface {
 	// Consume calls fn with the consumer's events, up to max at a time, until ctx ends, and then answers nil.
 	// Of all processes that call it for one consumer one is served at a time; when that one dies another takes over within a second.
 	// A batch is done when fn answers nil. After an error, a panic or a crash it is delivered again, first thing, with backoff; nothing behind it
-	// comes before. A consumer that is new to the bus gets what the bus still holds.
+	// comes before. A consumer that is new to the bus gets what the bus still holds for it, which each engine says. While two versions of a
+	// consumer take turns, what the older one does not want is kept for the newer.
 	Consume(ctx context.Context, consumer string, types []string, max int, fn func(context.Context, []Envelope) error) error
 
 	// Broadcast hands e to every Listen in every process, this one included, that wants its type. It is not stored: who is away misses it.

@@ -37,7 +37,8 @@ type Options struct {
 	Log     *slog.Logger
 }
 
-// Postgres is the bus in the database that the services share.
+// Postgres is the bus in the database that the services share: a log, and a cursor in it for each consumer. One that is new finds what was
+// published in the last day, and before that what some consumer has not handled yet.
 type Postgres struct {
 	db      *postgres.DB
 	session *postgres.Session
