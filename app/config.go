@@ -68,7 +68,7 @@ var embedded = []struct {
 	{"RABBITMQ_URL", "the bus", nil, true},
 	{"REDIS_URL", "the cache", nil, true},
 	{"MONGODB_URI", "the document store", []string{"notification"}, true},
-	{"S3_ENDPOINT", "the file store", []string{"user"}, true},
+	{"S3_ENDPOINT", "the file store", uploading, true},
 	{"SMTP_HOST", "the inbox", nil, false},
 	{"STRIPE_SECRET_KEY", "the Stripe simulator", nil, false},
 }

@@ -178,17 +178,18 @@ func (n *node) furnish(ctx context.Context, e entry, o nodeOptions) error {
 	if err != nil {
 		return err
 	}
+	spared := n.spared()
 	r.router = api.NewRouter(api.Options{
 		Service: e.name, Keys: n.keys, Revocations: n.revoked, DB: r.db, Metrics: r.metrics, Log: r.log, AccessLog: o.accessLog, Trusted: trusted,
 		Bound:   n.c.secure(),
 		Context: n.stamped, Rehearsal: n.rehearsalTime(),
-		Stores: r.stores(), Spared: n.spared(),
+		Stores: r.stores(), Spared: spared,
 	})
 	r.inbox = outbox.NewInbox(r.events(), e.name, r.log)
 	r.relay = outbox.NewRelay(r.events(), n.bus, e.name, n.session, r.log)
 	r.service, err = e.build(ctx, parts{
 		Config: n.c, db: r.db, docs: r.docs, clock: n.clock, keys: n.keys, revoked: n.revoked, kv: n.kv, log: r.log,
-		peers: peer.New(e.name, n.keys, n.local, n.addresses),
+		peers: peer.New(e.name, n.keys, n.local, n.addresses), spared: spared,
 	})
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"slices"
 
-	"tulifo/platform/blob"
 	"tulifo/platform/clock"
 	"tulifo/platform/docdb"
 	"tulifo/platform/fetch"
@@ -55,6 +54,8 @@ type parts struct {
 	kv      kv.Store
 	peers   *peer.Directory
 	log     *slog.Logger
+
+	spared map[string]func(context.Context) error // the stores without which the service still answers; files adds its own
 }
 
 // services is THE table: every service that exists, in the order of its ports.
@@ -92,18 +93,6 @@ var services = []entry{
 	{"review", 3014, false, review.Migration, func(_ context.Context, p parts) (Service, error) {
 		return review.New(p.db, p.clock, p.peers), nil
 	}, nil},
-}
-
-// files is where a service keeps the files that people upload: S3 where the environment names one, else under the data directory, which its processes then have to share.
-func (p parts) files(service string) (blob.Store, error) {
-	if p.Files.Endpoint != "" {
-		return blob.NewS3(p.Files, service)
-	}
-	d, err := openData(orDefault("", p.Config))
-	if err != nil {
-		return nil, err
-	}
-	return blob.NewFiles(d.path("blob/" + service))
 }
 
 // besides are what serve knows apart from services.
