@@ -37,7 +37,7 @@ func gatewayOne(ctx context.Context, b *bench) ([]finding, error) {
 	}
 	return []finding{{
 		Job: "gateway in one process: CPU added to a call", Ours: micro(p.ours), Opponent: "nginx " + micro(p.theirs), Ratio: p.spread(), Target: "≤ 0.25 ×", Met: p.ratio <= 0.25,
-		Bound: "routes, limits, CORS, ids and metrics, which the bare proxy does not have; no socket is crossed, and no access line is written on either side",
+		Bound: "net/http writing nine headers more (limits, CORS, ids, what browsers are told): their map is grown, copied and sorted; then the limit, ids, metrics and the deadline, which the bare proxy does not have; no access line is written on either side",
 	}}, nil
 }
 
@@ -56,8 +56,8 @@ func gatewaySplit(ctx context.Context, b *bench) ([]finding, error) {
 		name  string
 		start func(context.Context, int) (*process, error)
 		port  int
-		most  float64
-	}{{"nginx", b.nginx, nginxPort, 2.1}, {"Caddy", b.caddy, caddyPort, 0.8}} {
+		most  float64 // zero: no target
+	}{{"nginx", b.nginx, nginxPort, 2.1}, {"Caddy", b.caddy, caddyPort, 0.8}, {"net/http's ReverseProxy", b.reverseProxy, proxyPort, 0}} {
 		door, err := o.start(ctx, 3007+portBase)
 		if err != nil {
 			return nil, err
@@ -69,8 +69,12 @@ func gatewaySplit(ctx context.Context, b *bench) ([]finding, error) {
 		if err != nil {
 			return nil, err
 		}
+		target := ""
+		if o.most > 0 {
+			target = fmt.Sprintf("≤ %.1f ×", o.most)
+		}
 		out = append(out, finding{Job: "gateway in a process of its own: CPU a call, beside " + o.name, Ours: micro(p.ours), Opponent: o.name + " " + micro(p.theirs), Ratio: p.spread(),
-			Target: fmt.Sprintf("≤ %.1f ×", o.most), Met: p.ratio <= o.most, Bound: "net/http on both sides of the proxy, with routes, limits, CORS, ids and metrics between"})
+			Target: target, Met: p.ratio <= o.most, Bound: "net/http's server towards the client, with its own goroutines and a sorted header, and one write and one read of a socket towards the service"})
 	}
 	const rate, during = 1000, 5 * time.Second
 	through, _, err := open(ctx, rate, during, refused(local(port, "/api/bookings")))

@@ -53,7 +53,11 @@ func measure(ctx context.Context) (err error) {
 	only := flag.String("only", "", "jobs to run, separated by commas, without writing the file; all when empty")
 	out := flag.String("out", "docs/benchmarks.md", "the file that is written")
 	pairs := flag.Int("pairs", 7, "pairs of a comparison, the dropped first included")
+	bare := flag.String("proxy", "", "serve as a bare proxy in front of this address, and measure nothing")
 	flag.Parse()
+	if *bare != "" {
+		return proxy(ctx, *bare)
+	}
 	if *pairs < 2 {
 		return errors.New("-pairs: two at least, since the first is dropped")
 	}

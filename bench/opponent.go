@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"time"
 )
@@ -16,6 +20,7 @@ const (
 	expressPort = 22100
 	nginxPort   = 22201
 	caddyPort   = 22202
+	proxyPort   = 22203
 )
 
 // express starts the reference on a port, and answers when it does.
@@ -85,6 +90,37 @@ func (b *bench) caddy(ctx context.Context, upstream int) (*process, error) {
 		return nil, err
 	}
 	return p, p.answers(ctx, caddyPort)
+}
+
+// reverseProxy is this program again, as the proxy of net/http and nothing else.
+func (b *bench) reverseProxy(ctx context.Context, upstream int) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.start("reverseproxy", nil, self, "-proxy", local(upstream, ""))
+	if err != nil {
+		return nil, err
+	}
+	return p, p.answers(ctx, proxyPort)
+}
+
+// proxy serves net/http's ReverseProxy, with as much garbage and as many idle connections as the platform has, until ctx ends.
+func proxy(ctx context.Context, to string) error {
+	u, err := url.Parse(to)
+	if err != nil {
+		return err
+	}
+	debug.SetGCPercent(300)
+	s := &http.Server{Addr: "127.0.0.1:" + strconv.Itoa(proxyPort), ReadHeaderTimeout: 10 * time.Second, Handler: &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u); r.Out.Host = r.In.Host },
+		Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
+	}}
+	go func() { <-ctx.Done(); _ = s.Close() }()
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // split starts the gateway in a process of its own, in front of the platform's services.
