@@ -27,7 +27,8 @@ const (
 	endTimeout       = 2 * time.Second
 	conflictPatience = 10 * time.Second // transactions that change the same are run again for so long
 	longestPause     = 64 * time.Millisecond
-	oldestWire       = 17 // MongoDB 6.0
+	abandoned        = time.Minute // the server itself ends a transaction that is so old
+	oldestWire       = 17          // MongoDB 6.0
 )
 
 // Mongo says where MongoDB is and whose documents are meant.
@@ -212,7 +213,30 @@ func (t *mongoTx) end(ctx context.Context) {
 	t.over.Store(true)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	t.session.EndSession(ctx) // aborts what was not committed
+	id := t.session.ID()
+	t.session.EndSession(ctx) // aborts what was not committed, and never tells whether it could
+	if ctx.Err() != nil || labelled(t.failure, "NetworkError") {
+		// The driver uses a session no more that a line was lost under.
+		go t.db.release(id)
+	}
+}
+
+// release ends what a broken line has left open on the server, which would else keep others from the same documents until the transaction's
+// lifetime is over.
+func (d *mongoDB) release(session bson.Raw) {
+	ctx, cancel := context.WithTimeout(context.Background(), abandoned)
+	defer cancel()
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		err := d.client.Database("admin").RunCommand(ctx, bson.D{{Key: "killSessions", Value: bson.A{session}}}).Err()
+		if err == nil || !away(err) || errors.Is(err, mongo.ErrClientDisconnected) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (t *mongoTx) note(err error) error {

@@ -3,6 +3,7 @@ package docdb
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver"
@@ -87,7 +88,13 @@ func away(err error) bool {
 		error
 		driver.RetryablePoolError
 	}](err)
-	return selection || queue || ok && cleared.Retryable() || mongo.IsNetworkError(err) || errors.Is(err, mongo.ErrClientDisconnected)
+	return selection || queue || garbled(err) || ok && cleared.Retryable() || mongo.IsNetworkError(err) || errors.Is(err, mongo.ErrClientDisconnected)
+}
+
+// garbled says that what came over the line was no message. The driver has no type for it, and what the server makes of garbage is of
+// its parser's codes.
+func garbled(err error) bool {
+	return strings.Contains(err.Error(), "malformed wire message") || has(err, 17) || has(err, 40432) || has(err, 40431)
 }
 
 func labelled(err error, label string) bool {

@@ -98,7 +98,7 @@ func (s *schema) indexSpec(x Index) (string, raw, error) {
 		if x.Unique {
 			limits = append(limits, there(f)) // else two that lack the field would be alike
 		}
-		ids = ids && f.kind != list && name != "id"
+		ids = ids && name != "id"
 	}
 	if ids {
 		keys = append(keys, "_id", whole(1))
