@@ -35,6 +35,7 @@ var jobs = []job{
 	{"release", release},
 	{"relay", relay},
 	{"kv", keyValue},
+	{"docdb", documents},
 	{"overload", overload},
 	{"slopes", slopes},
 }
