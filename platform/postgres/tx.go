@@ -28,6 +28,9 @@ type Tx interface {
 	First(sql string, args ...any)
 	// Later queues a statement that travels with COMMIT; its error is InTx's.
 	Later(sql string, args ...any)
+	// Last queues a statement that goes between those of Later and COMMIT: for a row that many transactions change, so that it is locked as short
+	// as can be. Of its error say makes InTx's.
+	Last(say func(error) error, sql string, args ...any)
 	// Committed has fn run after COMMIT; it must not block. When the transaction fails, it never runs.
 	Committed(fn func())
 	// DB is the pool that the transaction was begun on.
@@ -99,7 +102,7 @@ func (db *DB) once(ctx context.Context, fn func(Tx) error) error {
 // begunBy runs the fn that begins an offered transaction. What it queued is taken back when it fails, so that, as in a transaction of its own,
 // the asker may go on and try something else.
 func (t *tx) begunBy(fn func(Tx) error) error {
-	later, committed := len(t.later.QueuedQueries), len(t.committed)
+	later, last, committed := len(t.later.QueuedQueries), len(t.last), len(t.committed)
 	err := fn(t)
 	if repeatable(t.failure) {
 		// fn may have put its own words in place of the deadlock.
@@ -108,7 +111,7 @@ func (t *tx) begunBy(fn func(Tx) error) error {
 	if err = cmp.Or(err, t.failure); err != nil {
 		t.release()
 		t.begun, t.failure = false, nil
-		t.later.QueuedQueries, t.committed = t.later.QueuedQueries[:later], t.committed[:committed]
+		t.later.QueuedQueries, t.last, t.committed = t.later.QueuedQueries[:later], t.last[:last], t.committed[:committed]
 	}
 	return err
 }
@@ -123,7 +126,15 @@ type tx struct {
 	open      func() // closes what fn has left open
 	first     pgx.Batch
 	later     pgx.Batch
+	last      []lastOne
 	committed []func()
+}
+
+// lastOne is a statement of Last.
+type lastOne struct {
+	say  func(error) error
+	sql  string
+	args []any
 }
 
 func (t *tx) First(sql string, args ...any) {
@@ -135,6 +146,10 @@ func (t *tx) First(sql string, args ...any) {
 }
 
 func (t *tx) Later(sql string, args ...any) { t.later.Queue(sql, args...) }
+
+func (t *tx) Last(say func(error) error, sql string, args ...any) {
+	t.last = append(t.last, lastOne{say, sql, args})
+}
 
 func (t *tx) Committed(fn func()) { t.committed = append(t.committed, fn) }
 
@@ -248,8 +263,11 @@ func (t *tx) commit() error {
 		return t.failure
 	}
 	later := len(t.later.QueuedQueries)
-	if !t.begun && later == 0 && len(t.first.QueuedQueries) == 0 {
+	if !t.begun && later == 0 && len(t.last) == 0 && len(t.first.QueuedQueries) == 0 {
 		return nil
+	}
+	for _, l := range t.last {
+		t.later.Queue(l.sql, l.args...)
 	}
 	t.later.Queue("commit")
 	crash.Before(t.ctx, t.db.schema, crash.Commit, "")
@@ -258,10 +276,14 @@ func (t *tx) commit() error {
 		return err
 	}
 	var tag pgconn.CommandTag
-	for range later + 1 {
-		if tag, err = r.Exec(); err != nil {
-			break
+	for n := range later + len(t.last) + 1 {
+		if tag, err = r.Exec(); err == nil {
+			continue
 		}
+		if i := n - later; i >= 0 && i < len(t.last) && !repeatable(err) {
+			err = t.last[i].say(err)
+		}
+		break
 	}
 	if err = cmp.Or(err, r.Close()); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -136,6 +137,75 @@ func TestCommitKeepsAndErrorUndoes(t *testing.T) {
 	}
 	if s := db.Stats(); s.NewConnsCount() > 1 {
 		t.Errorf("%d connections were made, so failed transactions cost connections", s.NewConnsCount())
+	}
+}
+
+// What is Last goes behind what is Later, in the same round trip, also when it was queued first; and its error is put into words.
+func TestLastGoesDirectlyBeforeCommit(t *testing.T) {
+	t.Parallel()
+	db, ctx := pgtest.DB(t, pets), within(t, time.Minute)
+	full := errors.New("full")
+	say := func(err error) error {
+		if postgres.Violates(err, "pets_legs_positive") {
+			return full
+		}
+		return err
+	}
+	err := db.InTx(ctx, func(tx postgres.Tx) error {
+		if got := pgtest.Trips(db, func() { tx.Last(say, "UPDATE pets SET name = 'last' WHERE name = 'later'") }); got != 0 {
+			t.Errorf("%d round trips, want none", got)
+		}
+		tx.Later("UPDATE pets SET name = 'later' WHERE name = 'rex'")
+		return insert(ctx, tx, "rex")
+	})
+	if names, failed := postgres.All[string](ctx, db, "SELECT name FROM pets"); err != nil || failed != nil || len(names) != 1 || names[0] != "last" {
+		t.Errorf("%v, %v and %v", names, err, failed)
+	}
+	if got := pgtest.Trips(db, func() {
+		err = db.InTx(ctx, func(tx postgres.Tx) error {
+			tx.Last(say, count, "a")
+			return insert(ctx, tx, "tom")
+		})
+	}); err != nil || got != 2 || counter(t, db, "a") != 1 {
+		t.Errorf("%d round trips and %v, want 2", got, err)
+	}
+	err = db.InTx(ctx, func(tx postgres.Tx) error {
+		tx.Later("UPDATE pets SET name = 'jim' WHERE name = 'tom'")
+		tx.Last(say, "UPDATE pets SET legs = 0")
+		return nil
+	})
+	if err != full || petCount(t, db) != 2 { //nolint:errorlint // the very one that say has made
+		t.Errorf("%v", err)
+	}
+	err = db.InTx(ctx, func(tx postgres.Tx) error {
+		tx.Last(say, count, "a")
+		tx.Later("UPDATE pets SET legs = 0")
+		return nil
+	})
+	if !postgres.Violates(err, "pets_legs_positive") || counter(t, db, "a") != 1 {
+		t.Errorf("the error of an earlier statement: %v", err)
+	}
+}
+
+// What an offered transaction's first attempt queued to be Last goes with that attempt.
+func TestLastOfAFailedAttemptIsTakenBack(t *testing.T) {
+	t.Parallel()
+	db, ctx := pgtest.DB(t, pets), within(t, time.Minute)
+	err := db.InTx(ctx, func(tx postgres.Tx) error {
+		offered := postgres.Offer(ctx, tx)
+		for _, err := range []error{errors.New("no"), nil} {
+			got := db.InTx(offered, func(tx postgres.Tx) error {
+				tx.Last(func(err error) error { return err }, count, "a")
+				return cmp.Or(err, insert(offered, tx, "rex"))
+			})
+			if got != err { //nolint:errorlint // the very one
+				t.Errorf("%v, want %v", got, err)
+			}
+		}
+		return nil
+	})
+	if err != nil || counter(t, db, "a") != 1 || petCount(t, db) != 1 {
+		t.Errorf("%v: counted %d times", err, counter(t, db, "a"))
 	}
 }
 

@@ -115,9 +115,7 @@ func (s *Service) recount(ctx context.Context, tx postgres.Tx, worker uuid.UUID,
 			return err
 		}
 		// Without limits: what is booked stays booked, on whatever date it falls now.
-		if err := takeLoad(ctx, tx, after, Limits{}); err != nil {
-			return err
-		}
+		takeLoad(tx, after, Limits{})
 	}
 	return nil
 }

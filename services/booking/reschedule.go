@@ -107,9 +107,7 @@ func (s *Service) move(ctx context.Context, by token.Caller, b Booking, to span,
 			return err
 		}
 		after = saved
-		if err := takeLoad(ctx, tx, after, cal.Limits); err != nil {
-			return err
-		}
+		takeLoad(tx, after, cal.Limits)
 		told := event.BookingRescheduled{Booking: after.facts(), PreviousStart: b.Start, PreviousEnd: b.End}
 		if after.Status == Confirmed && after.PaidAt == nil {
 			told.PayBy = after.PayBy

@@ -103,7 +103,8 @@ func loadArgs(b Booking, l Limits) []any {
 // too many.
 //
 // The time is taken with ON CONFLICT, because two plain inserts under an exclusion constraint can wait for each other. For the same reason the
-// bookings have to come in the order of their starts.
+// bookings have to come in the order of their starts, and what a client holds is counted before what a worker has. Days and weeks of a series are
+// counted at once, since a full one has its maker decide anew.
 func insert(ctx context.Context, tx postgres.Tx, cal *workerCalendar, c Config, bookings ...Booking) (bool, error) {
 	batch := &pgx.Batch{}
 	first := bookings[0]
@@ -114,9 +115,13 @@ func insert(ctx context.Context, tx postgres.Tx, cal *workerCalendar, c Config, 
 	for _, b := range bookings {
 		held := b.held()
 		batch.Queue(insertSQL, append(values(b), cal.version, b.due(c), held.Start, held.End)...)
-		batch.Queue(loadSQL, loadArgs(b, cal.Limits)...)
 	}
 	batch.Queue(holdSQL, first.ClientID, first.WorkerID, first.ID)
+	if len(bookings) > 1 {
+		for _, b := range bookings {
+			batch.Queue(loadSQL, loadArgs(b, cal.Limits)...)
+		}
+	}
 	r := tx.SendBatch(ctx, batch)
 	defer r.Close()
 	if first.SeriesID != nil {
@@ -132,20 +137,26 @@ func insert(ctx context.Context, tx postgres.Tx, cal *workerCalendar, c Config, 
 		if taken == 0 {
 			return false, errTaken
 		}
-		if _, err := r.Exec(); err != nil {
-			return false, sentence(err)
-		}
 	}
 	if _, err := r.Exec(); err != nil {
 		return false, sentence(err)
 	}
+	if len(bookings) == 1 {
+		takeLoad(tx, first, cal.Limits)
+		return true, nil
+	}
+	for range bookings {
+		if _, err := r.Exec(); err != nil {
+			return false, sentence(err)
+		}
+	}
 	return true, nil
 }
 
-// takeLoad counts b into its day and week. Conflict: one of them is full.
-func takeLoad(ctx context.Context, tx postgres.Tx, b Booking, l Limits) error {
-	_, err := tx.Exec(ctx, loadSQL, loadArgs(b, l)...)
-	return sentence(err)
+// takeLoad counts b into its day and week as tx commits: whoever books the same worker then waits for that alone. Conflict, of the transaction:
+// one of them is full.
+func takeLoad(tx postgres.Tx, b Booking, l Limits) {
+	tx.Last(sentence, loadSQL, loadArgs(b, l)...)
 }
 
 // holdVersion keeps the worker's calendar as it was decided on until tx ends. Conflict: it is another one already.
@@ -193,11 +204,6 @@ func (ch change) queue(batch *pgx.Batch, c Config) {
 		held := after.held()
 		batch.Queue(`UPDATE busy SET held = tstzrange($2, $3), live = $4 WHERE booking_id = $1`, after.ID, held.Start, held.End, after.Status.live())
 	}
-	if before.Status.counts() && (moved || !after.Status.counts()) {
-		batch.Queue(`UPDATE load SET bookings = bookings - 1, minutes = minutes - $4
-			WHERE worker_id = $1 AND (period = 'day' AND start = $2 OR period = 'week' AND start = $3)`,
-			before.WorkerID, before.LoadDay, before.LoadDay.week(), before.Duration)
-	}
 	switch {
 	case !before.holds() || after.holds():
 	case before.SeriesID != nil:
@@ -207,6 +213,11 @@ func (ch change) queue(batch *pgx.Batch, c Config) {
 			before.ClientID, before.WorkerID, before.SeriesID)
 	default:
 		batch.Queue(`UPDATE holds SET held = held - 1 WHERE client_id = $1 AND worker_id IN ($2, '00000000-0000-0000-0000-000000000000')`, before.ClientID, before.WorkerID)
+	}
+	if before.Status.counts() && (moved || !after.Status.counts()) {
+		batch.Queue(`UPDATE load SET bookings = bookings - 1, minutes = minutes - $4
+			WHERE worker_id = $1 AND (period = 'day' AND start = $2 OR period = 'week' AND start = $3)`,
+			before.WorkerID, before.LoadDay, before.LoadDay.week(), before.Duration)
 	}
 }
 
