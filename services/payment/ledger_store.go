@@ -53,9 +53,10 @@ func queueLocks(b *pgx.Batch, purses []purse, into map[purse]int64) {
 	}, lockBalances, accounts, currencies)
 }
 
-// queueKeys reads which of the business keys are posted already.
+// queueKeys reads which of the business keys are posted already. Key by key, because a plan made while the ledger is short would else read all of
+// it for each batch.
 func queueKeys(b *pgx.Batch, keys []string, into map[string]bool) {
-	postgres.Queue(b, func(key string) { into[key] = true }, `SELECT key FROM ledger_transactions WHERE key = ANY($1)`, keys)
+	postgres.Queue(b, func(key string) { into[key] = true }, `SELECT k FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (SELECT FROM ledger_transactions WHERE key = k LIMIT 1) AS there`, keys)
 }
 
 // post writes the postings and their effect on the balances with COMMIT, in no round trip of its own. Balances are locked in one order, so
