@@ -131,7 +131,7 @@ func hotBooking(ctx context.Context, b *bench) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	bound := "the worker's counters of a week, which a booking holds from its second round trip to the end of its commit; three round trips with the deciding read, booking, outbox, audit and stored answer against "
+	bound := "CPU: HTTP, the deciding read, booking, busy time, counters, outbox, audit and stored answer, and about as much again for the notices that follow, all on the cores of the load; then the disk, until which the worker's counters are held from the last statement on; against "
 	return []finding{
 		{Job: "bookings of one worker over HTTP, beside a bare insert under EXCLUDE", Ours: perSecond(bare.ours), Opponent: "pgbench " + perSecond(bare.theirs), Ratio: bare.spread(), Target: "≥ 0.6 ×", Met: bare.ratio >= 0.6, Bound: bound + "one insert"},
 		{Job: "bookings of one worker over HTTP, beside SELECT … FOR UPDATE", Ours: perSecond(locked.ours), Opponent: "pgbench " + perSecond(locked.theirs), Ratio: locked.spread(), Target: "≥ 4 ×", Met: locked.ratio >= 4, Bound: bound + "one read and one insert under a lock"},
