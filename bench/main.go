@@ -34,6 +34,7 @@ var jobs = []job{
 	{"ledger", ledger},
 	{"release", release},
 	{"relay", relay},
+	{"bus", buses},
 	{"kv", keyValue},
 	{"docdb", documents},
 	{"overload", overload},
