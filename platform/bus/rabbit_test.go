@@ -163,6 +163,108 @@ func TestDeletedQueueIsMadeAgainByTheConsumer(t *testing.T) {
 	next(t, came, second)
 }
 
+// A broker may refuse one message and take the next. The events of a subject are then stored up to one, and none after it.
+func TestRefusedEventStopsItsSubject(t *testing.T) {
+	t.Parallel()
+	address := servertest.RabbitMQ(t)
+	b, _ := rabbitProcess(t, address, map[string][]string{"reader": {"a.told"}})
+	if err := b.Publish(t.Context(), events("b.told", 1)); err != nil {
+		t.Fatal(err)
+	}
+	_, ch := operator(t, address)
+	if _, err := ch.QueueDeclare("small", true, false, false, false, amqp.Table{"x-max-length": int32(2), "x-overflow": "reject-publish"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.QueueBind("small", "a.told", "tulifo.events", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	all := events("a.told", 100)
+	for i := range all {
+		all[i].Subject = all[0].Subject
+	}
+	if err := b.Publish(t.Context(), all); err == nil {
+		t.Fatal("a batch of which the broker refused something was taken for published")
+	}
+	stored, err := b.Lag(t.Context(), "reader")
+	if err != nil || stored > 5 {
+		t.Errorf("%d events are stored, %v: some after the one that was refused", stored, err)
+	}
+	if _, err := ch.QueueDelete("small", false, false, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	came, known, due := take(t, b, "reader", "a.told"), map[string]bool{}, 0
+	for due < len(all) {
+		select {
+		case e := <-came:
+			if known[e.ID.String()] {
+				continue
+			}
+			known[e.ID.String()] = true
+			if e.ID != all[due].ID {
+				t.Fatalf("%s came where event %d was due", e.Data, due)
+			}
+			due++
+		case <-time.After(20 * time.Second):
+			t.Fatalf("event %d has not come", due)
+		}
+	}
+}
+
+// What a process has in hand, only it knows: it is asked by the others.
+func TestLagOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	address := servertest.RabbitMQ(t)
+	table := map[string][]string{"reader": {"a.told"}}
+	served, _ := rabbitProcess(t, address, table)
+	asks, _ := rabbitProcess(t, address, table)
+	if err := asks.Publish(t.Context(), events("a.told", 300)); err != nil {
+		t.Fatal(err)
+	}
+	held, goOn, done := make(chan struct{}, 1000), make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		done <- served.Consume(ctx, "reader", table["reader"], 7, func(ctx context.Context, _ []bus.Envelope) error {
+			held <- struct{}{}
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+			}
+			return ctx.Err()
+		})
+	}()
+	<-held
+	// Another waits to be served, and has nothing.
+	waits := take(t, asks, "reader", "a.told")
+	for range 20 {
+		if n, err := asks.Lag(t.Context(), "reader"); n != 300 || err != nil {
+			t.Fatalf("with 7 of 300 in hand the lag is %d, %v", n, err)
+		}
+	}
+	close(goOn)
+	for range 42 {
+		<-held
+	}
+	for late := time.Now().Add(20 * time.Second); ; {
+		n, err := asks.Lag(t.Context(), "reader")
+		if n == 0 && err == nil {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("the lag stays at %d, %v", n, err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := len(waits); n > 0 {
+		t.Errorf("the process that waits was given %d events", n)
+	}
+}
+
 // Whatever an operator or another program puts into the exchange or a queue stops nobody.
 func TestForeignMessagesAreDropped(t *testing.T) {
 	t.Parallel()
