@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -25,50 +26,86 @@ const deepest = 80
 var (
 	errText  = errs.New(errs.Invalid, "Text may not contain null characters or bytes that are not UTF-8.")
 	errDeep  = errs.New(errs.Invalid, "That is nested too deeply to be kept.")
+	errCut   = errors.New("docdb: a document is cut off")
 	errLarge = errs.New(errs.TooLarge, "That is too large to be kept.")
 )
 
-// shape says which places of a document are times: they are kept as whole microseconds since 1970, because a date of BSON has only milliseconds.
+// shape is what is known of a place of a document by its Go type. Times are kept as whole microseconds since 1970, because a date of BSON has
+// only milliseconds.
 type shape struct {
 	kind   kind
-	fields map[string]*shape // of a struct
-	elem   *shape            // of a list or map
+	typ    reflect.Type
+	way    way
+	fields map[string]*part // of a struct
+	order  []*part
+	elem   *shape // of a list or map
+}
+
+// part is a field of a struct.
+type part struct {
+	*shape
+	name  string
+	at    []int
+	empty bool // is left out when it is empty
 }
 
 var anything = &shape{kind: object}
 
-func shapeOf(t reflect.Type) *shape { return shapeIn(t, map[reflect.Type]*shape{}) }
+// shapes are those of all types that were asked for.
+var shapes sync.Map
+
+func shapeOf(t reflect.Type) *shape {
+	if s, ok := shapes.Load(t); ok {
+		return s.(*shape)
+	}
+	s, _ := shapes.LoadOrStore(t, shapeIn(t, map[reflect.Type]*shape{}))
+	return s.(*shape)
+}
 
 func shapeIn(t reflect.Type, seen map[reflect.Type]*shape) *shape {
 	t = plain(t)
 	if s, ok := seen[t]; ok {
 		return s
 	}
-	s := &shape{kind: kindOf(t)}
+	s := &shape{kind: kindOf(t), typ: t, way: wayOf(t)}
 	seen[t] = s
 	switch {
 	case s.kind == list, s.kind == object && t.Kind() == reflect.Map && !writesItself(t):
 		s.elem = shapeIn(t.Elem(), seen)
 	case s.kind == object && t.Kind() == reflect.Struct && !writesItself(t):
-		s.fields = map[string]*shape{}
-		s.learn(t, seen)
+		s.fields = map[string]*part{}
+		s.learn(t, nil, seen)
 	}
 	return s
 }
 
-func (s *shape) learn(t reflect.Type, seen map[reflect.Type]*shape) {
+func (s *shape) learn(t reflect.Type, at []int, seen map[reflect.Type]*shape) {
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		here := append(at[:len(at):len(at)], i)
 		switch {
 		case name == "-" || !f.IsExported() && !f.Anonymous:
-		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
-			s.learn(f.Type, seen)
+			continue
+		case f.Anonymous && name == "":
+			if f.Type.Kind() != reflect.Struct {
+				s.way = byJSON
+				continue
+			}
+			s.learn(f.Type, here, seen)
+			continue
 		case name == "":
-			s.fields[f.Name] = shapeIn(f.Type, seen)
-		default:
-			s.fields[name] = shapeIn(f.Type, seen)
+			name = f.Name
 		}
+		if options != "" && options != "omitempty" {
+			s.way = byJSON
+		}
+		p := &part{shapeIn(f.Type, seen), name, here, options == "omitempty"}
+		if _, twice := s.fields[name]; twice {
+			s.way = byJSON
+		}
+		s.fields[name] = p
+		s.order = append(s.order, p)
 	}
 }
 
@@ -77,13 +114,24 @@ func (s *shape) of(name string) *shape {
 		return s.elem
 	}
 	if f, ok := s.fields[name]; ok {
-		return f
+		return f.shape
 	}
 	return anything
 }
 
-// toBSON is v, which is written as JSON first, as a BSON value and its type.
+// toBSON is v as a BSON value: what encoding/json would write of it.
 func toBSON(v any, s *shape, root bool) (bson.RawValue, error) {
+	if r := reflect.ValueOf(v); r.IsValid() && plain(r.Type()) == s.typ {
+		out, typ, err := put(make([]byte, 0, 512), r, s, 0, root)
+		if err == nil && len(out) > MaxDocument {
+			err = errLarge
+		}
+		return bson.RawValue{Type: typ, Value: out}, err
+	}
+	return throughJSON(v, s, root)
+}
+
+func throughJSON(v any, s *shape, root bool) (bson.RawValue, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return bson.RawValue{}, fmt.Errorf("docdb: write a document: %w", err)
@@ -283,12 +331,7 @@ func (r *reader) number(b []byte, s *shape) ([]byte, bson.Type, error) {
 
 // toJSON is a BSON value as the JSON that it was written from.
 func toJSON(b []byte, v bson.RawValue, s *shape, root bool) ([]byte, error) {
-	bad := errors.New("docdb: a document is cut off")
 	in := v.Value
-	need := map[bson.Type]int{bson.TypeDouble: 8, bson.TypeInt64: 8, bson.TypeDateTime: 8, bson.TypeInt32: 4, bson.TypeBoolean: 1, bson.TypeDecimal128: 16, bson.TypeString: 5, bson.TypeEmbeddedDocument: 5, bson.TypeArray: 5}
-	if len(in) < need[v.Type] {
-		return nil, bad
-	}
 	switch v.Type {
 	case bson.TypeNull:
 		return append(b, "null"...), nil
@@ -319,36 +362,26 @@ func toJSON(b []byte, v bson.RawValue, s *shape, root bool) ([]byte, error) {
 		ends = "[]"
 	}
 	b = append(b, ends[0])
-	for i, rest := 0, in[4:len(in)-1]; len(rest) > 0; i++ {
-		zero := bytes.IndexByte(rest, 0)
-		if zero < 1 {
-			return nil, bad
-		}
-		typ, name := bson.Type(rest[0]), rest[1:zero]
-		value, after, ok := split(typ, rest[zero+1:])
-		if !ok {
-			return nil, bad
-		}
-		if i > 0 {
+	first := true
+	err := elements(v, func(name []byte, e raw) (err error) {
+		if !first {
 			b = append(b, ',')
 		}
+		first = false
 		of := s
 		if v.Type == bson.TypeEmbeddedDocument {
 			if root && string(name) == "_id" {
-				name = []byte("id")
+				name = name[1:]
 			}
 			b = append(appendQuoted(b, name), ':')
 			of = s.of(string(name))
 		} else if of = s.elem; of == nil {
 			of = anything
 		}
-		var err error
-		if b, err = toJSON(b, bson.RawValue{Type: typ, Value: value}, of, false); err != nil {
-			return nil, err
-		}
-		rest = after
-	}
-	return append(b, ends[1]), nil
+		b, err = toJSON(b, e, of, false)
+		return err
+	})
+	return append(b, ends[1]), err
 }
 
 // split cuts the value of the type off b.

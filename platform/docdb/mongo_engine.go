@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
+	"reflect"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -310,9 +310,5 @@ func (e mongoEngine) decode(s *schema, doc []byte, into any) error {
 	if len(doc) < 5 || int(binary.LittleEndian.Uint32(doc)) != len(doc) {
 		return errors.New("docdb: a document is cut off")
 	}
-	text, err := toJSON(make([]byte, 0, 2*len(doc)), raw{Type: bson.TypeEmbeddedDocument, Value: doc}, s.shape, true)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(text, into)
+	return take(reflect.ValueOf(into).Elem(), raw{Type: bson.TypeEmbeddedDocument, Value: doc}, s.shape, true)
 }
