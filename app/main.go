@@ -91,7 +91,7 @@ func commands(environment map[string]string, out, errOut io.Writer) *cobra.Comma
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	e := &environ{vars: environment, out: out, errOut: errOut}
 	root.PersistentFlags().StringVar(&e.dir, "data", "", "data directory (default "+defaultData()+")")
-	root.AddCommand(e.up(), e.serve(), e.migrate(), e.admin(), e.check(), e.openapi(), e.events(), e.files(), e.clock(), e.doctor(), e.tour(), e.version())
+	root.AddCommand(e.up(), e.serve(), e.migrate(), e.admin(), e.check(), e.openapi(), e.events(), e.files(), e.stores(), e.clock(), e.doctor(), e.tour(), e.version())
 	return root
 }
 

@@ -81,6 +81,7 @@ type nodeOptions struct {
 	accessLog bool // of services; the outermost writes it
 	remote    bool // services of other processes are at the addresses of kong.yml
 	command   bool // an operator's: it does not stay
+	moving    bool // stores are moved: documents may be on their way
 	offline   bool // the database is not asked: the node shows what it is made of and must not run
 }
 
@@ -211,13 +212,19 @@ func (n *node) keep(ctx context.Context, r *room, o nodeOptions) (err error) {
 	case r.documents == nil:
 		return nil
 	case r.db != nil:
-		r.docs, err = docdb.Open(ctx, r.db, r.documents()...)
-		return err
+		if r.docs, err = docdb.Open(ctx, r.db, append(r.documents(), places)...); err != nil || o.moving {
+			return err
+		}
+		return r.counts(ctx)
 	}
-	return awaitStore(ctx, n.c, n.log, "MONGODB_URI", func(ctx context.Context) (err error) {
-		r.docs, err = docdb.OpenMongo(ctx, docdb.Mongo{URI: n.c.MongoURI, Service: r.name, MaxConns: o.poolMax}, append(r.documents(), outbox.Collections()...)...)
+	err = awaitStore(ctx, n.c, n.log, "MONGODB_URI", func(ctx context.Context) (err error) {
+		r.docs, err = docdb.OpenMongo(ctx, docdb.Mongo{URI: n.c.MongoURI, Service: r.name, MaxConns: o.poolMax}, slices.Concat(r.documents(), outbox.Collections(), []docdb.Declared{places})...)
 		return err
 	})
+	if err != nil || o.moving {
+		return err
+	}
+	return r.counts(ctx)
 }
 
 // events is where the service's events are: beside its data.

@@ -24,7 +24,10 @@ func NewCollection[T any](name string, indexes ...Index) *Collection[T] {
 }
 
 // Declared is a Collection of any type.
-type Declared interface{ declared() *schema }
+type Declared interface {
+	declared() *schema
+	copy(ctx context.Context, from, to DB) (int, error)
+}
 
 func (c *Collection[T]) declared() *schema { return c.s }
 

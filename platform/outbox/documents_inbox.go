@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -304,6 +305,69 @@ func (d documents) dead(ctx context.Context) ([]deadLetters, error) {
 	}
 	slices.SortFunc(all, func(a, b deadLetters) int { return strings.Compare(a.Type, b.Type) })
 	return all, nil
+}
+
+func (d documents) held(ctx context.Context) ([]heldEvent, error) {
+	type placed struct {
+		heldEvent
+		place int64
+	}
+	var all []placed
+	for after := ""; ; {
+		page, err := parked.Find(ctx, d.db, docdb.Query{After: after, Limit: docdb.MaxLimit})
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range page.Docs {
+			all = append(all, placed{heldEvent{ID: p.ID, Subject: p.Subject, Envelope: p.Envelope, Reason: p.Reason, Attempts: p.Attempts}, p.Place})
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	for after := ""; ; {
+		page, err := deadDocs.Find(ctx, d.db, docdb.Query{After: after, Limit: docdb.MaxLimit})
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range page.Docs {
+			all = append(all, placed{heldEvent{ID: l.ID, Subject: l.Subject, Envelope: l.Envelope, Reason: l.Reason, Attempts: l.Attempts, Dead: true}, l.Place})
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	slices.SortFunc(all, func(a, b placed) int { return cmp.Compare(a.place, b.place) })
+	held := make([]heldEvent, len(all))
+	for i, p := range all {
+		held[i] = p.heldEvent
+	}
+	return held, nil
+}
+
+func (d documents) hold(ctx context.Context, all []heldEvent) error {
+	if _, err := parked.DeleteAll(ctx, d.db, docdb.Filter{}); err != nil {
+		return err
+	}
+	if _, err := deadDocs.DeleteAll(ctx, d.db, docdb.Filter{}); err != nil {
+		return err
+	}
+	for _, h := range all {
+		err := d.db.InTx(ctx, func(tx docdb.Tx) error {
+			if !h.Dead {
+				return put(ctx, tx, parkedDoc{ID: h.ID, Subject: h.Subject, Envelope: h.Envelope, Attempts: h.Attempts, Reason: h.Reason}, 0)
+			}
+			at, err := move(ctx, tx, h.Subject)
+			if err != nil {
+				return err
+			}
+			return deadDocs.Insert(ctx, tx, deadDoc{ID: h.ID, Subject: h.Subject, Place: at, Envelope: h.Envelope, Attempts: h.Attempts, Reason: h.Reason, DiedAt: system()})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (d documents) prune(ctx context.Context, keep time.Duration) error {

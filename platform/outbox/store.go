@@ -58,6 +58,9 @@ type store interface {
 	// replay has every dead letter tried again, before what is parked behind it.
 	replay(ctx context.Context) (int, error)
 	dead(ctx context.Context) ([]deadLetters, error)
+	// held are the parked events and the dead letters, each after what it waits for; hold has them be these.
+	held(ctx context.Context) ([]heldEvent, error)
+	hold(ctx context.Context, all []heldEvent) error
 	// prune forgets handled events that are older than keep.
 	prune(ctx context.Context, keep time.Duration) error
 }
@@ -75,6 +78,14 @@ type parkedEvent struct {
 	Attempts    int
 	Envelope    string
 	Left        bool // nobody has tried it for an hour
+}
+
+// heldEvent is a parked event or a dead letter on its way to another store.
+type heldEvent struct {
+	ID, Subject      uuid.UUID
+	Envelope, Reason string
+	Attempts         int
+	Dead             bool
 }
 
 // deadLetters are those of one type.

@@ -255,6 +255,32 @@ func (t tables) dead(ctx context.Context) ([]deadLetters, error) {
 	return postgres.All[deadLetters](ctx, t.db, `SELECT envelope->>'type' AS type, min(reason) AS reason, count(*) AS events FROM dead_letters GROUP BY 1 ORDER BY 1`)
 }
 
+func (t tables) held(ctx context.Context) ([]heldEvent, error) {
+	return postgres.All[heldEvent](ctx, t.db, `
+		SELECT id, subject, envelope, reason, attempts, dead FROM (
+			SELECT seq, event_id AS id, subject, envelope::text, reason, attempts, false AS dead FROM parked
+			UNION ALL SELECT seq, event_id, subject, envelope::text, reason, attempts, true FROM dead_letters) h ORDER BY seq`)
+}
+
+func (t tables) hold(ctx context.Context, all []heldEvent) error {
+	return t.db.InTx(ctx, func(tx postgres.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM parked`); err != nil {
+			return err
+		}
+		tx.Later(`DELETE FROM dead_letters`)
+		for _, h := range all {
+			if h.Dead {
+				tx.Later(`INSERT INTO dead_letters (seq, event_id, subject, envelope, attempts, reason) VALUES (nextval('parked_seq_seq'), $1, $2, $3::text::json, $4, $5)`,
+					h.ID, h.Subject, h.Envelope, h.Attempts, h.Reason)
+			} else {
+				tx.Later(`INSERT INTO parked (event_id, subject, envelope, attempts, next_try_at, reason) VALUES ($1, $2, $3::text::json, $4, clock_timestamp(), $5)`,
+					h.ID, h.Subject, h.Envelope, h.Attempts, h.Reason)
+			}
+		}
+		return nil
+	})
+}
+
 func (t tables) prune(ctx context.Context, keep time.Duration) error {
 	_, err := t.db.Exec(ctx, `DELETE FROM inbox WHERE event_id < $1 AND at < clock_timestamp() - $2::interval`, firstIDAt(time.Now().Add(-keep)), keep)
 	return err
