@@ -151,11 +151,17 @@ func (e *environ) moveStores(ctx context.Context, out bool) error {
 		fmt.Fprintf(e.out, "%s: %d documents and %d held events are moved.\n", r.name, docs, held)
 	}
 	if with.Files.Endpoint != "" {
-		n, err := copyFiles(ctx, from, to)
-		if err != nil {
-			return fmt.Errorf("files: %w", err)
+		for _, service := range uploading {
+			err := e.copyOf(ctx, with, service, func(d *blob.Files, s *blob.S3) (blob.Source, blob.Store) {
+				if out {
+					return d, s
+				}
+				return s, d
+			})
+			if err != nil {
+				return fmt.Errorf("files of %s: %w", service, err)
+			}
 		}
-		fmt.Fprintf(e.out, "%d files are copied.\n", n)
 	}
 	if out {
 		fmt.Fprintln(e.out, "Start the platform with the same variables.")
@@ -254,25 +260,4 @@ func vacant(ctx context.Context, r *room) error {
 		err = fmt.Errorf("there are %d documents already where they are to go, and none of an earlier move; name an empty database", n)
 	}
 	return err
-}
-
-// copyFiles copies what people uploaded.
-func copyFiles(ctx context.Context, from, to Config) (int, error) {
-	all := 0
-	for _, service := range filing {
-		source, err := (parts{Config: from}).files(service)
-		if err != nil {
-			return all, err
-		}
-		target, err := (parts{Config: to}).files(service)
-		if err != nil {
-			return all, err
-		}
-		n, err := blob.Copy(ctx, source, target)
-		if err != nil {
-			return all, fmt.Errorf("%s: %w", service, err)
-		}
-		all += n
-	}
-	return all, nil
 }

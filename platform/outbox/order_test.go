@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -225,3 +226,57 @@ func TestHandlersOfRowsAreRefusedAmongDocuments(t *testing.T) {
 type stranger struct{}
 
 func (stranger) Committed(func()) {}
+
+// What a consumer holds back goes with its data to another store, and back, and follows in order once its cause is mended.
+func TestMoveKeepsWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, way := range [][2]func(testing.TB) home{{inTables, inMongo}, {inMongo, inTables}} {
+		from, to := start(t, way[0](t)), start(t, way[1](t))
+		bad := uuid.New()
+		on(from, func(ctx context.Context, tx outbox.Tx, e told) error {
+			if e.N == 1 {
+				return errNotNow
+			}
+			return from.leave(ctx, tx, e.N)
+		})
+		from.run()
+		for n := range 4 {
+			from.tell(bad, n)
+		}
+		from.settle()
+		if idle, err := outbox.Idle(t.Context(), from.teller.db(), from.session); err != nil || idle {
+			t.Errorf("a service that runs is idle: %v, %v", idle, err)
+		}
+		from.stop()
+		if idle, err := outbox.Idle(t.Context(), from.teller.db(), from.session); err != nil || !idle {
+			t.Errorf("a service that has ended is not idle: %v, %v", idle, err)
+		}
+		for range 2 { // as after an interruption
+			if n, err := outbox.Move(t.Context(), from.reader.db(), to.reader.db()); err != nil || n != 3 {
+				t.Fatalf("moved %d, %v; want a dead letter and two behind it", n, err)
+			}
+		}
+		on(to, func(ctx context.Context, tx outbox.Tx, e told) error { return to.leave(ctx, tx, e.N) })
+		to.run()
+		to.settle()
+		if got := to.effects(); len(got) != 0 {
+			t.Errorf("effects %v before the replay", got)
+		}
+		if n, err := outbox.Replay(t.Context(), to.reader.db(), "reader"); n != 1 || err != nil {
+			t.Errorf("replayed %d, %v", n, err)
+		}
+		to.settle()
+		var ns []int
+		for _, e := range to.effects() {
+			ns = append(ns, e.N)
+		}
+		if !slices.Equal(ns, []int{1, 2, 3}) {
+			t.Errorf("effects %v after the replay", ns)
+		}
+		to.stop()
+		to.tell(uuid.New(), 0)
+		if _, err := outbox.Move(t.Context(), to.teller.db(), from.teller.db()); err == nil {
+			t.Error("a move left an event behind in the outbox")
+		}
+	}
+}

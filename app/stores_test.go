@@ -1,0 +1,151 @@
+package app
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tulifo/platform/servertest"
+)
+
+// An installation goes from its embedded stores to MongoDB, RabbitMQ and S3, and back, each time killed while events wait: nobody's message is lost
+// or told twice, no file is lost, and whoever starts it on what was left is told where the data is.
+func TestStoresMoveOutAndBack(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	bucket := servertest.S3(t)
+	embedded := i.env
+	servers := append(slices.Clip(embedded), "MONGODB_URI="+servertest.Mongo(t), "RABBITMQ_URL="+servertest.RabbitMQ(t), "S3_ENDPOINT="+bucket.Endpoint,
+		"S3_BUCKET="+bucket.Name, "S3_ACCESS_KEY_ID="+bucket.AccessKeyID, "S3_SECRET_ACCESS_KEY="+bucket.SecretAccessKey)
+	move := func(to string) (int, string) {
+		t.Helper()
+		i.env = servers
+		code, out, said := i.run(t, "", "stores", "move", "--to", to)
+		return code, out + said
+	}
+	people := 0
+	join := func(n int) {
+		t.Helper()
+		for range n {
+			i.register(t, fmt.Sprintf("p%d@example.com", people))
+			people++
+		}
+	}
+	told := func() {
+		t.Helper()
+		for n := range people {
+			email := fmt.Sprintf("p%d@example.com", n)
+			token, status, err := i.login(email, processPassword)
+			if err != nil || status != http.StatusOK {
+				t.Fatalf("login: %d %v", status, err)
+			}
+			welcomes := 0
+			soon(t, email+" to be told", 30*time.Second, func() bool {
+				var all []struct{ Type string }
+				if status, _, err := ask("GET", i.at(gatewayPort)+"/api/notifications", token, nil, &all); err != nil || status != http.StatusOK {
+					t.Fatalf("notifications: %d %v", status, err)
+				}
+				welcomes = 0
+				for _, n := range all {
+					if n.Type == "user.created" {
+						welcomes++
+					}
+				}
+				return welcomes > 0
+			})
+			if welcomes != 1 {
+				t.Errorf("%s is welcomed %d times", email, welcomes)
+			}
+		}
+	}
+	i.up(t)
+	join(2)
+	shown := i.picture(t, "p0@example.com")
+	seen := func() {
+		t.Helper()
+		res, err := quick.Get(i.at(gatewayPort) + shown)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if got, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK || len(got) == 0 {
+			t.Errorf("the picture: %d, %d bytes, %v", res.StatusCode, len(got), err)
+		}
+	}
+	seen()
+	told()
+	if code, said := move("servers"); code != 1 || !strings.Contains(said, "stop it") {
+		t.Fatalf("a move under a running platform: %d, %s", code, said)
+	}
+	join(3)
+	i.kill(t)
+	if code, said := move("servers"); code != 0 || !strings.Contains(said, "1 files are copied") {
+		t.Fatalf("out: %d, %s", code, said)
+	}
+	i.env = embedded
+	if code, _, said := i.run(t, "", "check"); code != 1 || !strings.Contains(said, "set MONGODB_URI") {
+		t.Errorf("on the stores that were left: %d, %s", code, said)
+	}
+	if code, said := move("servers"); code != 1 || !strings.Contains(said, "moved already") {
+		t.Errorf("a second move: %d, %s", code, said)
+	}
+	i.up(t)
+	told()
+	seen()
+	join(3)
+	i.kill(t)
+	if code, said := move("embedded"); code != 0 {
+		t.Fatalf("back: %d, %s", code, said)
+	}
+	i.env = embedded
+	i.up(t)
+	told()
+	seen()
+	i.kill(t)
+	if code, out, said := i.run(t, "", "check"); code != 0 {
+		t.Errorf("check: %d, %s%s", code, out, said)
+	}
+}
+
+// picture gives a person one, and answers where it is shown.
+func (i *installation) picture(t *testing.T, email string) string {
+	t.Helper()
+	token, status, err := i.login(email, processPassword)
+	if err != nil || status != http.StatusOK {
+		t.Fatalf("login: %d %v", status, err)
+	}
+	var me struct{ ID string }
+	if status, _, err := ask("GET", i.at(gatewayPort)+"/api/auth/me", token, nil, &me); err != nil || status != http.StatusOK {
+		t.Fatalf("me: %d %v", status, err)
+	}
+	shown := "/api/users/" + me.ID + "/avatar"
+	picture := image.NewGray(image.Rect(0, 0, 64, 64))
+	picture.SetGray(3, 4, color.Gray{Y: 200})
+	var raw bytes.Buffer
+	if err := png.Encode(&raw, picture); err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the profile to be there", 30*time.Second, func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, i.at(gatewayPort)+shown, bytes.NewReader(raw.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "image/png")
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := quick.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode < 300
+	})
+	return shown
+}
