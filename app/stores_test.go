@@ -87,7 +87,7 @@ func TestStoresMoveOutAndBack(t *testing.T) {
 	}
 	join(3)
 	i.kill(t)
-	if code, said := move("servers"); code != 0 || !strings.Contains(said, "1 files are copied") {
+	if code, said := move("servers"); code != 0 || !strings.Contains(said, "user: 1 files are copied") {
 		t.Fatalf("out: %d, %s", code, said)
 	}
 	i.env = embedded
