@@ -157,7 +157,7 @@ var waitingOf = map[string]string{
 	"debt " + token.Worker: `WITH owed AS (SELECT currency, -balance AS owed FROM balances WHERE account = 'chargeback_debt:' || $1::uuid AND balance < 0),
 		taken AS (SELECT lpad(l.seq::text, 20, '0') AS key, l.subject, l.posted_at, e.currency, -e.amount AS amount,
 				coalesce(sum(-e.amount) OVER (PARTITION BY e.currency ORDER BY l.seq DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS newer
-			FROM ledger_transactions l JOIN entries e ON e.transaction = l.seq JOIN chargebacks c ON l.key = 'chargeback:' || c.id
+			FROM ledger_transactions l JOIN entries e ON e.transaction = l.seq JOIN chargebacks c ON c.id = substr(l.key, length('chargeback:') + 1)
 			WHERE l.worker_id = $1 AND l.kind = 'chargeback' AND e.account = 'chargeback_debt:' || $1::uuid AND c.status <> 'won')
 		SELECT t.key, ` + waitingColumns + `least(t.amount, o.owed - t.newer) AS amount, t.currency, '' AS status, t.posted_at AS at
 		FROM taken t JOIN owed o USING (currency) JOIN payments p ON p.booking_id = t.subject WHERE o.owed > t.newer AND t.key > $2 ORDER BY t.key LIMIT $3`,

@@ -38,7 +38,7 @@ func DB(t testing.TB, m postgres.Migration) *postgres.DB {
 // Open is a pool on a schema of a database, closed when the test ends.
 func Open(t testing.TB, url, schema string) *postgres.DB {
 	t.Helper()
-	db, err := postgres.Open(context.Background(), postgres.Config{URL: url, Schema: schema})
+	db, err := postgres.Open(context.Background(), postgres.Config{URL: url, Schema: schema, Tracer: listener{schema}})
 	if err != nil {
 		t.Fatalf("test database: %v", err)
 	}
@@ -56,6 +56,9 @@ func Database(t testing.TB, migrations ...postgres.Migration) string {
 	if err != nil {
 		t.Fatalf("test database: %v", err)
 	}
+	seen.Lock()
+	seen.migrations[from] = migrations
+	seen.Unlock()
 	name := "test_" + rand.Text()
 	if err := run(ctx, admin, "CREATE DATABASE "+quoted(name)+" TEMPLATE "+quoted(from)+" STRATEGY FILE_COPY"); err != nil {
 		t.Fatalf("test database: %v", err)

@@ -1,0 +1,4 @@
+package pgtest
+
+// FaultsOf plans statements on the schema.
+var FaultsOf = faultsOf

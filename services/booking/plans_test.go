@@ -1,0 +1,16 @@
+package booking_test
+
+import (
+	"os"
+	"testing"
+
+	"tulifo/platform/postgres/pgtest"
+)
+
+// What reads a table whole, and why it may.
+func TestMain(m *testing.M) {
+	os.Exit(pgtest.Explained(m, map[string]string{
+		"booking/check.go":               "it looks at everything",
+		"WHERE $1::uuid IS NOT NULL AND": "an administrator's list goes along bookings_by_start",
+	}))
+}

@@ -1,0 +1,16 @@
+package escrow_test
+
+import (
+	"os"
+	"testing"
+
+	"tulifo/platform/postgres/pgtest"
+)
+
+// What reads a table whole, and why it may.
+func TestMain(m *testing.M) {
+	os.Exit(pgtest.Explained(m, map[string]string{
+		"escrow/check.go":                "it looks at everything",
+		"WHERE $1::uuid IS NOT NULL AND": "an administrator's list goes along escrow_by_age",
+	}))
+}
