@@ -17,13 +17,16 @@ import (
 )
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
 		bustest.Suite(t, func(t *testing.T) func() bustest.Process {
 			url := pgtest.Database(t, bus.Migration)
 			return func() bustest.Process { return onPostgres(t, url) }
 		})
 	})
 	t.Run("rabbitmq", func(t *testing.T) {
+		t.Parallel()
 		bustest.Suite(t, func(t *testing.T) func() bustest.Process {
 			url := servertest.RabbitMQ(t)
 			return func() bustest.Process { return onRabbitMQ(t, url) }
@@ -56,6 +59,7 @@ func onRabbitMQ(t *testing.T, address string) bustest.Process {
 }
 
 func TestServerComesAndGoes(t *testing.T) {
+	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		dir, err := os.MkdirTemp("", "bus")
