@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tulifo/platform/clock"
+	"tulifo/platform/servertest"
 	"tulifo/platform/timer"
 )
 
@@ -40,10 +41,11 @@ func onStages(t *testing.T, start time.Time, story func(*testing.T, *stage)) {
 	t.Run("split", func(t *testing.T) { story(t, eachInItsOwn(t, start, nil)) })
 }
 
-// onTwins tells a story with two processes of each service that time and money depend on, every service in its own.
+// onTwins tells a story on real stores, with every service in its own process and two of each that time and money depend on.
 func onTwins(t *testing.T, start time.Time, story func(*testing.T, *stage)) {
-	t.Run("split, with twins", func(t *testing.T) {
-		story(t, eachInItsOwn(t, start, []string{"payment", "notification", "booking", "escrow"}))
+	t.Run("twins on RabbitMQ, Redis and MongoDB", func(t *testing.T) {
+		story(t, eachInItsOwn(t, start, []string{"payment", "notification", "booking", "escrow"},
+			"RABBITMQ_URL="+servertest.RabbitMQ(t), "REDIS_URL="+servertest.Redis(t), "MONGODB_URI="+servertest.Mongo(t)))
 	})
 }
 

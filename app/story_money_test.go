@@ -17,6 +17,9 @@ import (
 // where each has a process of its own.
 func (m *market) trouble(s *stage, base time.Time) {
 	m.t.Helper()
+	if s.kill != nil {
+		m.bound = crashBound // what a killed process was about is left to it for a while
+	}
 	between := func(after string) {
 		if s.kill != nil {
 			m.t.Logf("payment and escrow are killed after: %s", after)
