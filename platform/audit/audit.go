@@ -36,20 +36,32 @@ type Entry struct {
 	Detail  map[string]string // what else matters, such as a reason; no secrets
 }
 
-// Add writes e if and only if tx commits. It costs no round trip of its own.
-func Add(ctx context.Context, tx postgres.Tx, e Entry) error {
-	if e.Actor == "" {
-		e.Actor = token.From(ctx).String()
-	}
-	detail := []byte("{}")
-	if len(e.Detail) > 0 {
-		var err error
-		if detail, err = json.Marshal(e.Detail); err != nil {
-			return fmt.Errorf("encode the detail of audit row %s: %w", e.Action, err)
+// Add writes the entries, in their order, if and only if tx commits. It costs no round trip of its own, and many cost one statement.
+func Add(ctx context.Context, tx postgres.Tx, entries ...Entry) error {
+	var actors, actions, details []string
+	var subjects []uuid.UUID
+	for _, e := range entries {
+		if e.Actor == "" {
+			e.Actor = token.From(ctx).String()
 		}
+		detail := []byte("{}")
+		if len(e.Detail) > 0 {
+			var err error
+			if detail, err = json.Marshal(e.Detail); err != nil {
+				return fmt.Errorf("encode the detail of audit row %s: %w", e.Action, err)
+			}
+		}
+		actors, actions, subjects, details = append(actors, e.Actor), append(actions, e.Action), append(subjects, e.Subject), append(details, string(detail))
 	}
-	tx.Later(`INSERT INTO audit (actor, action, subject, detail, request_id) VALUES ($1, $2, $3, $4, $5)`,
-		e.Actor, e.Action, e.Subject, string(detail), obs.RequestID(ctx))
+	switch request := obs.RequestID(ctx); len(entries) {
+	case 0:
+		return nil
+	case 1:
+		tx.Later(`INSERT INTO audit (actor, action, subject, detail, request_id) VALUES ($1, $2, $3, $4, $5)`, actors[0], actions[0], subjects[0], details[0], request)
+	default:
+		tx.Later(`INSERT INTO audit (actor, action, subject, detail, request_id)
+			SELECT a, b, s, d, $5 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[]) WITH ORDINALITY AS e (a, b, s, d, n) ORDER BY n`, actors, actions, subjects, details, request)
+	}
 	db := tx.DB()
 	tx.Committed(func() { poke(db) })
 	return nil

@@ -1,9 +1,12 @@
 package audit_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +88,48 @@ func TestAddGoesWithItsFact(t *testing.T) {
 	}
 	if len(rows) != 2 || rows[0].Actor != caller.ID.String() || rows[0].Subject != subject || *rows[0].Reason != "it's \"so\"\n" || rows[1].Actor != "operator" {
 		t.Errorf("rows %+v", rows)
+	}
+}
+
+// Many entries are one statement, in their order, each with what is its own.
+func TestManyEntriesKeepTheirOrder(t *testing.T) {
+	db := open(t)
+	ctx := token.With(t.Context(), token.Caller{ID: uuid.New(), Role: token.Admin})
+	var want []string
+	var entries []audit.Entry
+	for i := range 300 {
+		e := audit.Entry{Action: fmt.Sprint("test.", i), Subject: uuid.New(), Detail: map[string]string{"n": fmt.Sprint(i)}}
+		if i%2 == 0 {
+			e.Actor = "operator"
+		}
+		entries = append(entries, e)
+		want = append(want, fmt.Sprintf(`%s %s %s {"n":"%d"}`, cmp.Or(e.Actor, token.From(ctx).String()), e.Action, e.Subject, i))
+	}
+	if n := pgtest.Trips(db, func() {
+		if err := db.InTx(ctx, func(tx postgres.Tx) error { return errors.Join(audit.Add(ctx, tx), audit.Add(ctx, tx, entries...)) }); err != nil {
+			t.Error(err)
+		}
+	}); n != 1 {
+		t.Errorf("%d round trips, want 1", n)
+	}
+	got, err := postgres.All[string](t.Context(), db, `SELECT actor || ' ' || action || ' ' || subject || ' ' || detail FROM audit ORDER BY seq`)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v: %d rows, the first %.1q", err, len(got), got)
+	}
+	if err := audit.Flush(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	verify(t, db)
+}
+
+// Two rows never have one place in the chain, whoever writes it.
+func TestOnePlaceInTheChainIsTakenOnce(t *testing.T) {
+	db := open(t)
+	for range 2 {
+		add(t, db, t.Context(), audit.Entry{Actor: "operator", Action: "test.done"})
+	}
+	if _, err := db.Exec(t.Context(), `UPDATE audit SET pos = 1, hash = ''`); !postgres.Violates(err, "audit_pos") {
+		t.Errorf("two rows got place 1: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tulifo/event"
+	"tulifo/platform/audit"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
 )
@@ -67,6 +68,7 @@ func (s *Service) onEscrowReleased(ctx context.Context, tx postgres.Tx, es []eve
 		return err
 	}
 	var postings []posting
+	var log []audit.Entry
 	before, touched := map[uuid.UUID]holding{}, map[uuid.UUID]*payment{}
 	for i, e := range es {
 		if b.posted[keys[i]] {
@@ -90,13 +92,11 @@ func (s *Service) onEscrowReleased(ctx context.Context, tx postgres.Tx, es []eve
 		b.owesLess(p.WorkerID, p.Currency, paid)
 		p.Released, p.FeeTaken = after.Released, after.FeeTaken
 		postings = append(postings, one)
-		if err := s.audited(ctx, tx, "escrow.released", p.ID, e.Amount); err != nil {
-			return err
-		}
+		log = append(log, moved(ctx, "escrow.released", p.ID, e.Amount))
 	}
 	saveReleased(tx, before, touched)
 	post(tx, postings...)
-	return nil
+	return audit.Add(ctx, tx, log...)
 }
 
 // onEscrowRefunded posts what escrow has given back, and has the retry loop send it on the rail.

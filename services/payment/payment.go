@@ -306,11 +306,16 @@ func (s *Service) review(ctx context.Context, tx postgres.Tx, p payment, why str
 
 // audited writes who moved how much.
 func (s *Service) audited(ctx context.Context, tx postgres.Tx, action string, subject uuid.UUID, a money.Amount) error {
+	return audit.Add(ctx, tx, moved(ctx, action, subject, a))
+}
+
+// moved is the audit row of who moved how much.
+func moved(ctx context.Context, action string, subject uuid.UUID, a money.Amount) audit.Entry {
 	e := audit.Entry{Action: action, Subject: subject, Detail: map[string]string{"amount": a.String()}}
 	if token.From(ctx).Role == "" {
 		e.Actor = "service:payment"
 	}
-	return audit.Add(ctx, tx, e)
+	return e
 }
 
 // settled is the state of a payment whose money has arrived, from what became of it.
