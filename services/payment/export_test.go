@@ -13,3 +13,6 @@ func PeriodOf(from, to, tz string, now time.Time) (f, t time.Time, err error) {
 	}
 	return period(from, to, now, loc)
 }
+
+// PostedKeys is the query for keys that are posted.
+const PostedKeys = postedKeys

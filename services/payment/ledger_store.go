@@ -53,10 +53,12 @@ func queueLocks(b *pgx.Batch, purses []purse, into map[purse]int64) {
 	}, lockBalances, accounts, currencies)
 }
 
-// queueKeys reads which of the business keys are posted already. Key by key, because a plan made while the ledger is short would else read all of
-// it for each batch.
+// postedKeys looks key by key, because a plan made while the ledger is short would else read all of it for each batch.
+const postedKeys = `SELECT k FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (SELECT FROM ledger_transactions WHERE key = k LIMIT 1) AS there`
+
+// queueKeys reads which of the business keys are posted already.
 func queueKeys(b *pgx.Batch, keys []string, into map[string]bool) {
-	postgres.Queue(b, func(key string) { into[key] = true }, `SELECT k FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (SELECT FROM ledger_transactions WHERE key = k LIMIT 1) AS there`, keys)
+	postgres.Queue(b, func(key string) { into[key] = true }, postedKeys, keys)
 }
 
 // post writes the postings and their effect on the balances with COMMIT, in no round trip of its own. Balances are locked in one order, so
