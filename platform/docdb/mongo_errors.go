@@ -91,10 +91,15 @@ func away(err error) bool {
 	return selection || queue || garbled(err) || ok && cleared.Retryable() || mongo.IsNetworkError(err) || errors.Is(err, mongo.ErrClientDisconnected)
 }
 
-// garbled says that what came over the line was no message. The driver has no type for it, and what the server makes of garbage is of
-// its parser's codes.
+// garbled says that what came over the line was no message. The driver has no type for it but its words, and what the server makes of garbage is
+// of its parser's codes.
 func garbled(err error) bool {
-	return strings.Contains(err.Error(), "malformed wire message") || has(err, 17) || has(err, 40432) || has(err, 40431)
+	for _, words := range []string{"malformed wire message", "malformed OP_", "cannot decode result from", "unknown compressor"} {
+		if strings.Contains(err.Error(), words) {
+			return true
+		}
+	}
+	return has(err, 17) || has(err, 40432) || has(err, 40431)
 }
 
 func labelled(err error, label string) bool {

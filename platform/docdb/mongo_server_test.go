@@ -151,6 +151,10 @@ func TestMongoOnABadLine(t *testing.T) {
 		{Toward: fault.ToServer, CutAfter: 40}, {Toward: fault.ToClient, CutAfter: 16}, {Toward: fault.ToClient, CutAfter: 300}, {Silence: true},
 		{Toward: fault.ToServer, Garbage: true, After: 20}, {Toward: fault.ToClient, Garbage: true, After: 20}, {Reset: true},
 	}
+	// Somewhere in the head of an answer, its flags, its sections and its document.
+	for _, n := range []int64{0, 5, 13, 17, 22, 30, 60} {
+		toxics = append(toxics, fault.Toxic{Toward: fault.ToClient, Garbage: true, After: n})
+	}
 	for n := int64(0); soak.On() && n < 600; n += 7 {
 		toxics = append(toxics, fault.Toxic{Toward: fault.ToServer, CutAfter: n + 1}, fault.Toxic{Toward: fault.ToClient, CutAfter: n + 1})
 	}
