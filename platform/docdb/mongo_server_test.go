@@ -75,7 +75,7 @@ func TestMongoKilledUnderLoadLosesNothing(t *testing.T) {
 			<-time.After(5 * time.Millisecond)
 		}
 	}
-	for range soak.N(2, 10) {
+	for range soak.N(1, 10) {
 		a, p := alone.Load(), pairs.Load()
 		await("work goes on", func() bool { return alone.Load() > a+20 && pairs.Load() > p+20 })
 		server.Kill()

@@ -92,6 +92,7 @@ func Suite(t *testing.T, open func(t *testing.T) docdb.DB) {
 		"a transaction is all or nothing":     transaction,
 		"nested transactions join":            nested,
 		"a gapless sequence":                  sequence,
+		"many are changed wholly or not":      wholly,
 		"random operations, beside a model":   random,
 	} {
 		t.Run(name, func(t *testing.T) {
