@@ -173,7 +173,8 @@ func TestRabbitMQComesBackWithItsMessages(t *testing.T) {
 	}
 	comesBack(t, s, false, func() {
 		ch := channel()
-		if _, err := ch.QueueDeclare("kept", true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+		// Not a quorum queue: what a broker of this age has noted of one is not on disk for half a second, and it cannot find it after a kill.
+		if _, err := ch.QueueDeclare("kept", true, false, false, false, nil); err != nil {
 			t.Fatal(err)
 		}
 		if err := ch.Confirm(false); err != nil {
@@ -187,12 +188,19 @@ func TestRabbitMQComesBackWithItsMessages(t *testing.T) {
 			t.Fatalf("confirm: %v, %v", ok, err)
 		}
 	}, func() error {
-		// A queue answers when it has chosen its leader, which may be after the broker does.
-		eventually(t.Context(), t, "the message is gone", func() bool {
-			got, ok, err := channel().Get("kept", true)
-			return err == nil && ok && string(got.Body) == "x"
-		})
-		return nil
+		messages, err := channel().Consume("kept", "", false, false, false, false, nil)
+		if err != nil {
+			return err
+		}
+		select {
+		case got := <-messages:
+			if string(got.Body) != "x" {
+				return fmt.Errorf("got %q", got.Body)
+			}
+			return got.Ack(false)
+		case <-time.After(2 * time.Minute):
+			return errors.New("the message is gone")
+		}
 	})
 }
 
