@@ -8,11 +8,11 @@ import (
 	"tulifo/services/payment"
 )
 
-// A plan that is made while the ledger is empty, and kept, has to do when it is long.
+// To look for 200 keys Postgres would rather read all of a ledger of some thousand postings.
 func TestPostedKeysAreNeverLookedForInTheWholeLedger(t *testing.T) {
 	w := open(t)
 	err := w.db.InTx(t.Context(), func(tx postgres.Tx) error {
-		for _, sql := range []string{`SET LOCAL plan_cache_mode = force_generic_plan`, `PREPARE posted (text[]) AS ` + payment.PostedKeys} {
+		for _, sql := range []string{`INSERT INTO ledger_transactions (key, kind, subject, posted_at) SELECT 'k' || i, 'payment', gen_random_uuid(), clock_timestamp() FROM generate_series(1, 2000) i`, `SET LOCAL plan_cache_mode = force_custom_plan`, `PREPARE posted (text[]) AS ` + payment.PostedKeys} {
 			if _, err := tx.Exec(t.Context(), sql); err != nil {
 				return err
 			}

@@ -53,7 +53,7 @@ func queueLocks(b *pgx.Batch, purses []purse, into map[purse]int64) {
 	}, lockBalances, accounts, currencies)
 }
 
-// postedKeys looks key by key, because a plan made while the ledger is short would else read all of it for each batch.
+// postedKeys looks key by key: for all keys of a batch at once Postgres would rather read the whole ledger, as long as it has but some thousand rows.
 const postedKeys = `SELECT k FROM unnest($1::text[]) AS k CROSS JOIN LATERAL (SELECT FROM ledger_transactions WHERE key = k LIMIT 1) AS there`
 
 // queueKeys reads which of the business keys are posted already.
