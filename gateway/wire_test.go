@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -209,7 +210,7 @@ func TestBrowsersAreToldToStayOnTLS(t *testing.T) {
 		defer secure.Close()
 		c := secure.Client()
 		c.Transport.(*http.Transport).TLSClientConfig.ServerName = "example.com"
-		c.Transport.(*http.Transport).DialTLS = func(string, string) (net.Conn, error) {
+		c.Transport.(*http.Transport).DialTLSContext = func(context.Context, string, string) (net.Conn, error) {
 			return tls.Dial("tcp", secure.Listener.Addr().String(), c.Transport.(*http.Transport).TLSClientConfig)
 		}
 		for _, at := range []struct{ url, want string }{

@@ -368,14 +368,14 @@ func toJSON(b []byte, v bson.RawValue, s *shape, root bool) ([]byte, error) {
 			b = append(b, ',')
 		}
 		first = false
-		of := s
+		of := s.elem
 		if v.Type == bson.TypeEmbeddedDocument {
 			if root && string(name) == "_id" {
 				name = name[1:]
 			}
 			b = append(appendQuoted(b, name), ':')
 			of = s.of(string(name))
-		} else if of = s.elem; of == nil {
+		} else if of == nil {
 			of = anything
 		}
 		b, err = toJSON(b, e, of, false)

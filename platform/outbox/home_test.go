@@ -52,14 +52,14 @@ type effect struct {
 	N                int
 }
 
-// everywhere runs a test in tables and in MongoDB; in soak also among documents in Postgres, where no service keeps its events.
+// everywhere runs a test in tables, with events in the same Postgres and on RabbitMQ, and in MongoDB; in soak also among documents in Postgres, where no service keeps its events.
 func everywhere(t *testing.T, test func(t *testing.T, at home)) {
 	t.Parallel()
 	kinds := []struct {
 		name string
 		make func(testing.TB) home
-	}{{"tables", inTables}, {"mongodb", inMongo}, {"documents", inDocuments}}
-	for _, kind := range kinds[:soak.N(2, 3)] {
+	}{{"tables", inTables}, {"rabbitmq", onRabbitMQ}, {"mongodb", inMongo}, {"documents", inDocuments}}
+	for _, kind := range kinds[:soak.N(3, 4)] {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, kind.make(t))

@@ -2,7 +2,6 @@ package bustest
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -290,6 +289,6 @@ func olderVersion(t *testing.T, join func() Process) {
 	until(t, "what follows has come", func() bool { return number(t, newer.seen()[len(newer.seen())-1]) == 7 })
 	stop()
 	if n := len(only(firsts(newer.seen()), "b.told")); n != 6 {
-		t.Error(fmt.Sprintf("%d events of 6 that the older version passed over", n))
+		t.Errorf("%d events of 6 that the older version passed over", n)
 	}
 }
