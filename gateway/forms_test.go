@@ -233,6 +233,23 @@ func TestAClientThatLeavesEndsTheWork(t *testing.T) {
 	})
 }
 
+// Who closes his half of the connection counts as gone, but reads on: he must not hear that what was broken off for it is done.
+func TestWhatIsBrokenOffIsNotSaidToBeDone(t *testing.T) {
+	d := open(t, "over sockets", booking(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+	for _, request := range []string{"GET /api/bookings HTTP/1.1\r\nHost: a\r\n\r\n", "POST /api/bookings HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"} {
+		c := dial(t, d.url)
+		_, _ = io.WriteString(c, request)
+		_ = c.(*net.TCPConn).CloseWrite()
+		if said, err := io.ReadAll(c); err != nil || len(said) > 0 {
+			t.Errorf("%.4s was answered %q, %v", request, said, err)
+		}
+	}
+	eventually(t, "the access lines do not say that the clients left", func() bool { return strings.Count(d.log.String(), `"http.response.status_code":499`) == 2 })
+}
+
 func TestBodies(t *testing.T) {
 	each(t, func(t *testing.T, form string) {
 		d := open(t, form, map[string]http.Handler{"booking": http.HandlerFunc(mirror), "user": http.HandlerFunc(mirror)})

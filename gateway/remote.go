@@ -172,6 +172,7 @@ func (x *exchange) broke(err error, late bool) {
 		x.fail(errDeadline.Because(err))
 	case x.r.Context().Err() != nil:
 		x.status = statusGone
+		panic(http.ErrAbortHandler) // else the server would say 200 for it, which who has closed only his own half of the connection would read
 	case errors.As(err, new(*dialError)):
 		x.fail(errUnreachable.Because(err))
 	default:
