@@ -63,7 +63,7 @@ func NewRouter(o Options) *Router {
 		o.Log = slog.Default()
 	}
 	r := &Router{o: o, mux: http.NewServeMux(), paths: map[string]*regexp.Regexp{}, csrf: http.NewCrossOriginProtection()}
-	connections := int32(2)
+	connections := int32(6) // as many as a service has to its documents at least
 	if o.DB != nil {
 		connections = o.DB.Stats().MaxConns()
 	}

@@ -75,7 +75,7 @@ func (r reconciliation) view() Reconciliation {
 func (s *Service) reconciliationRoutes(r *api.Router) {
 	api.List(r, "/api/payments/reconciliation", s.listReconciliations, api.For(token.Admin), api.Of(api.NoOne), api.Summary("Comparisons of the books with Stripe, newest first."))
 	api.Get(r, "/api/payments/reconciliation/{id}", s.getReconciliation, api.For(token.Admin), api.Of(api.NoOne), api.Summary("One of them, with each difference in a sentence."))
-	api.Post(r, "/api/payments/reconciliation", s.postReconciliation, api.For(token.Admin), api.Of(api.NoOne), api.Created, api.Deadline(time.Minute), api.Heavy, api.Summary("Compare the books with Stripe now."))
+	api.Post(r, "/api/payments/reconciliation", s.postReconciliation, api.For(token.Admin), api.Of(api.NoOne), api.Created, api.Deadline(25*time.Second), api.Heavy, api.Summary("Compare the books with Stripe now."))
 }
 
 func (s *Service) listReconciliations(ctx context.Context, in *api.Paging) (api.Page[Reconciliation], error) {

@@ -25,7 +25,7 @@ func (s *Service) Routes(r *api.Router) {
 	api.Put(r, "/api/users/{id}/settings", s.putSettings, api.Anyone, api.Of(api.Self, token.Admin), api.MaxBody(64<<10), api.Summary("Change settings, member by member"))
 	api.Put(r, "/api/users/{id}/status", s.putStatus, api.For(token.Admin), api.Of(api.NoOne), api.StepUpFor(token.Admin), api.Summary("Suspend or reinstate a user"))
 	api.Get(r, "/api/users/{id}/card", s.getCard, api.For(token.Service), api.Summary("How a user is addressed, for other services"))
-	api.Get(r, "/api/users/{id}/export", s.exportMine, api.Anyone, api.Of(api.Self), api.StepUp, api.Secret, api.Deadline(25*time.Second), api.Heavy, api.Summary("A copy of everything that is held about the caller"))
+	api.Get(r, "/api/users/{id}/export", s.exportMine, api.Anyone, api.Of(api.Self), api.StepUp, api.Secret, api.Deadline(25*time.Second), api.Summary("A copy of everything that is held about the caller"))
 	s.workerRoutes(r)
 	s.clientRoutes(r)
 }
