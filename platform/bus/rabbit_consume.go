@@ -92,17 +92,21 @@ func (r *subscriber) serve(ctx context.Context) error {
 	})
 	work, done := finishing(ctx, lead)
 	defer done()
-	for {
+	served := make(chan struct{})
+	r.bus.work.Go(func() { r.remindUntil(lead, served, a) })
+	for first := true; ; first = false {
 		deliveries := a.next(lead, r.max)
 		if len(deliveries) == 0 {
 			return amqp.ErrClosed
 		}
-		batch, unwanted, reminded := r.sort(deliveries)
-		if reminded {
+		if first {
+			// Whoever was served before has put by all that it had not wanted, and until this channel is lost nobody else puts anything by.
+			close(served)
 			if err := r.takeUp(lead, work); err != nil {
 				return err
 			}
 		}
+		batch, unwanted := r.sort(deliveries)
 		if len(unwanted) > 0 {
 			if err := r.putBy(work, unwanted); err != nil {
 				return err
@@ -120,11 +124,10 @@ func (r *subscriber) serve(ctx context.Context) error {
 	}
 }
 
-// sort tells what the consumer wants from what another version of it may want, and from a reminder of that.
-func (r *subscriber) sort(deliveries []amqp.Delivery) (batch []Envelope, unwanted []amqp.Delivery, reminded bool) {
+// sort tells what the consumer wants from what another version of it may want. A reminder has done its work by coming.
+func (r *subscriber) sort(deliveries []amqp.Delivery) (batch []Envelope, unwanted []amqp.Delivery) {
 	for _, d := range deliveries {
 		if d.Type == laterTook {
-			reminded = true
 			continue
 		}
 		switch e, err := unwire(d.Body); {
@@ -136,7 +139,7 @@ func (r *subscriber) sort(deliveries []amqp.Delivery) (batch []Envelope, unwante
 			unwanted = append(unwanted, d)
 		}
 	}
-	return batch, unwanted, reminded
+	return batch, unwanted
 }
 
 // next waits for deliveries, at most max of them; none: lead has ended.
@@ -176,7 +179,11 @@ func (r *subscriber) attach(ctx context.Context) (*attached, error) {
 		r.bus.mu.Lock()
 		r.bus.readers[a] = struct{}{}
 		r.bus.mu.Unlock()
-		if err := a.subscribe(r.types); err != nil {
+		err = a.subscribe(r.types)
+		if err == nil {
+			err = r.bus.remind(ctx, a)
+		}
+		if err != nil {
 			r.bus.detach(a)
 			return nil, err
 		}
@@ -219,7 +226,7 @@ func (a *attached) subscribe(types []string) error {
 			a.queue <- d
 		}
 	}()
-	return a.remind()
+	return nil
 }
 
 // detach gives back what was handed out and not acknowledged.

@@ -15,7 +15,8 @@ import (
 const (
 	later     = ".later"
 	laterKept = 7 * 24 * time.Hour // for a version that comes back after it was taken back
-	laterTook = "tulifo.later"     // the type of a message without content, by which who is served learns that something was put by
+	laterTook = "tulifo.later"     // the type of a message without content, by which who is served, and has nothing to do, learns that something was put by
+	laterLook = 5 * time.Second    // between two looks at that queue by who is not served
 )
 
 // declareLater makes that queue; it is there if and only if the consumer's own is there and bound.
@@ -80,10 +81,35 @@ func (r *subscriber) takeUp(lead, work context.Context) error {
 }
 
 // remind tells who is served that something was put by, if anything was.
-func (a *attached) remind() error {
+func (b *RabbitMQ) remind(ctx context.Context, a *attached) error {
+	a.calls.Lock()
 	q, err := a.channel.QueueDeclarePassive(a.consumer+later, true, false, false, false, nil)
+	a.calls.Unlock()
 	if err != nil || q.Messages == 0 {
 		return err
 	}
-	return a.channel.Publish("", a.consumer, false, false, amqp.Publishing{Type: laterTook, DeliveryMode: amqp.Persistent})
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	err = b.send(ctx, []outgoing{{key: a.consumer, message: amqp.Publishing{Type: laterTook, DeliveryMode: amqp.Persistent}}})
+	if err != nil {
+		b.log.Debug("Nobody was reminded of what was put by; that is tried again.", "consumer", a.consumer, "error", err)
+	}
+	return nil
+}
+
+// remindUntil reminds again until this process is served: the one that is served before it may put something by at any time.
+func (r *subscriber) remindUntil(lead context.Context, served <-chan struct{}, a *attached) {
+	tick := time.NewTicker(laterLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-lead.Done():
+			return
+		case <-served:
+			return
+		case <-tick.C:
+		}
+		// A channel that is lost ends lead.
+		_ = r.bus.remind(lead, a)
+	}
 }

@@ -315,6 +315,69 @@ func TestHalfAValueIsNotPublished(t *testing.T) {
 	}
 }
 
+// What an older version puts by reaches a newer one that was there already, waiting to be served: at the latest with the next event, before it.
+func TestNewerVersionThatWaitsTakesWhatWasPutBy(t *testing.T) {
+	t.Parallel()
+	for name, follows := range map[string]bool{"and nothing follows": false, "and another follows": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := servertest.RabbitMQ(t)
+			b, _ := rabbitProcess(t, address, map[string][]string{"reader": {"a.told", "b.told"}})
+			older, _ := rabbitProcess(t, address, nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			done, old := make(chan error, 1), make(chan bus.Envelope, 10)
+			go func() {
+				done <- older.Consume(ctx, "reader", []string{"a.told"}, 10, func(_ context.Context, batch []bus.Envelope) error {
+					for _, e := range batch {
+						old <- e
+					}
+					return nil
+				})
+			}()
+			first := event("a.told", 0)
+			if err := b.Publish(t.Context(), []bus.Envelope{first}); err != nil {
+				t.Fatal(err)
+			}
+			next(t, old, first)
+			newer, _ := rabbitProcess(t, address, nil)
+			came := take(t, newer, "reader", "a.told", "b.told")
+			_, ch := operator(t, address)
+			for late := time.Now().Add(20 * time.Second); ; {
+				q, err := ch.QueueDeclarePassive("reader.present", true, true, false, false, nil)
+				if err == nil && q.Consumers == 2 {
+					// Every subscriber that answers has attached wholly.
+					if n, err := b.Lag(t.Context(), "reader"); err == nil && n == 0 {
+						break
+					}
+				}
+				if time.Now().After(late) {
+					t.Fatalf("%d processes consume, %v", q.Consumers, err)
+				}
+			}
+			unwanted, last := event("b.told", 1), event("a.told", 2)
+			last.Subject = unwanted.Subject // so it comes after
+			if err := b.Publish(t.Context(), []bus.Envelope{unwanted, last}); err != nil {
+				t.Fatal(err)
+			}
+			next(t, old, last)
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			if !follows {
+				next(t, came, unwanted)
+				return
+			}
+			e := event("b.told", 3)
+			if err := b.Publish(t.Context(), []bus.Envelope{e}); err != nil {
+				t.Fatal(err)
+			}
+			next(t, came, unwanted)
+			next(t, came, e)
+		})
+	}
+}
+
 // Nothing waits longer than its context, whatever the broker does; and what waited is gone when the bus is closed.
 func TestBrokerThatIsAwayHoldsUpNobody(t *testing.T) {
 	address := servertest.RabbitMQ(t)
