@@ -34,7 +34,7 @@ type RabbitMQ struct {
 	log    *slog.Logger
 	origin string // tells this process' broadcasts from others'
 	out    *line  // for publishing: a broker short of memory stops reading it
-	in     *line  // for consuming, which goes on meanwhile
+	in     *line  // for consuming, which goes on meanwhile: nothing is ever published on it
 	idle   chan *publisher
 	ears   *ears
 	asking asking

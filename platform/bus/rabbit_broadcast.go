@@ -68,8 +68,8 @@ func (b *RabbitMQ) hear(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		b.asking.by(h.channel, h.name)
-		defer b.asking.by(nil, "")
+		b.asking.by(h.name)
+		defer b.asking.by("")
 		for {
 			select {
 			case <-ctx.Done():
@@ -78,16 +78,16 @@ func (b *RabbitMQ) hear(ctx context.Context) {
 				if !ok {
 					return away(amqp.ErrClosed)
 				}
-				b.heard(h.channel, d)
+				b.heard(d)
 			}
 		}
 	})
 }
 
-func (b *RabbitMQ) heard(ch *amqp.Channel, d amqp.Delivery) {
+func (b *RabbitMQ) heard(d amqp.Delivery) {
 	switch {
 	case d.Type == askLag:
-		b.work.Go(func() { b.answer(ch, d) })
+		b.work.Go(func() { b.answer(d) })
 	case d.Type == sayLag:
 		b.asking.answered(d)
 	case d.AppId == b.origin:

@@ -243,7 +243,7 @@ func (b *RabbitMQ) detach(a *attached) {
 }
 
 // unhandled is how many events the broker has for the consumer, those included that it has handed to this subscriber.
-func (a *attached) unhandled() (int64, error) {
+func (b *RabbitMQ) unhandled(ctx context.Context, a *attached) (int64, error) {
 	a.calls.Lock()
 	defer a.calls.Unlock()
 	// What was handed out before the queue was looked at has a lower number than what is asked for after it: deliveries of one channel are
@@ -252,7 +252,7 @@ func (a *attached) unhandled() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := a.channel.Publish("", a.probe, false, false, amqp.Publishing{MessageId: uuid.NewString()}); err != nil {
+	if err := b.send(ctx, []outgoing{{key: a.probe, mandatory: true, message: amqp.Publishing{MessageId: uuid.NewString()}}}); err != nil {
 		return 0, err
 	}
 	d, ok, err := a.channel.Get(a.probe, true)

@@ -35,16 +35,15 @@ func present(ch *amqp.Channel, consumer string) error {
 
 // asking are the questions of this process that wait for answers.
 type asking struct {
-	mu      sync.Mutex
-	channel *amqp.Channel // nil: nobody can answer just now
-	queue   string
-	open    map[string]chan int64
+	mu    sync.Mutex
+	queue string // empty: nobody can answer just now
+	open  map[string]chan int64
 }
 
-func (a *asking) by(ch *amqp.Channel, queue string) {
+func (a *asking) by(queue string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.channel, a.queue = ch, queue
+	a.queue = queue
 }
 
 func (a *asking) answered(d amqp.Delivery) {
@@ -60,7 +59,8 @@ func (a *asking) answered(d amqp.Delivery) {
 	}
 }
 
-// Lag implements Bus. It is exact while nothing moves, and never less than what was there all the time that it took.
+// Lag implements Bus. It is exact while nothing moves, and never less than what was there all the time that it took. A broker that takes no
+// messages carries no questions either: Unavailable.
 func (b *RabbitMQ) Lag(ctx context.Context, consumer string) (int64, error) {
 	late := time.Now().Add(3 * answerWithin)
 	for {
@@ -93,7 +93,16 @@ func (b *RabbitMQ) lag(ctx context.Context, consumer string) (int64, error) {
 		return 0, err
 	}
 	if subscribers.Consumers > 0 {
-		return b.ask(ctx, consumer, subscribers.Consumers)
+		n, err := b.ask(ctx, consumer, subscribers.Consumers)
+		if err != nil {
+			return 0, err
+		}
+		// One that came meanwhile may have answered in the place of the one that is served.
+		now, err := depth(ctx, conn, presence(consumer))
+		if errs.KindOf(err) == errs.NotFound || err == nil && now.Consumers != subscribers.Consumers {
+			err = errNoAnswer
+		}
+		return n, err
 	}
 	q, err := depth(ctx, conn, consumer)
 	return int64(q.Messages), err
@@ -118,7 +127,7 @@ func depth(ctx context.Context, conn *amqp.Connection, queue string) (amqp.Queue
 func (b *RabbitMQ) ask(ctx context.Context, consumer string, subscribers int) (most int64, err error) {
 	id, answers := uuid.NewString(), make(chan int64, subscribers)
 	b.asking.mu.Lock()
-	ch, queue := b.asking.channel, b.asking.queue
+	queue := b.asking.queue
 	if b.asking.open == nil {
 		b.asking.open = map[string]chan int64{}
 	}
@@ -129,10 +138,11 @@ func (b *RabbitMQ) ask(ctx context.Context, consumer string, subscribers int) (m
 		delete(b.asking.open, id)
 		b.asking.mu.Unlock()
 	}()
-	late := time.NewTimer(answerWithin)
-	defer late.Stop()
-	if ch != nil {
-		if err := ch.Publish(broadcastExchange, askLag, false, false, amqp.Publishing{Type: askLag, CorrelationId: id, ReplyTo: queue, Body: []byte(consumer)}); err != nil {
+	soon, cancel := context.WithTimeoutCause(ctx, answerWithin, errNoAnswer)
+	defer cancel()
+	if queue != "" {
+		question := amqp.Publishing{Type: askLag, CorrelationId: id, ReplyTo: queue, Body: []byte(consumer)}
+		if err := b.send(soon, []outgoing{{exchange: broadcastExchange, key: askLag, message: question}}); err != nil && soon.Err() == nil {
 			return 0, err
 		}
 	}
@@ -140,17 +150,17 @@ func (b *RabbitMQ) ask(ctx context.Context, consumer string, subscribers int) (m
 		select {
 		case n := <-answers:
 			most = max(most, n)
-		case <-late.C:
-			return 0, errNoAnswer
-		case <-ctx.Done():
-			return 0, ctx.Err()
+		case <-soon.Done():
+			return 0, context.Cause(soon)
 		}
 	}
 	return most, nil
 }
 
 // answer tells who asks what this process' subscribers know.
-func (b *RabbitMQ) answer(ch *amqp.Channel, d amqp.Delivery) {
+func (b *RabbitMQ) answer(d amqp.Delivery) {
+	ctx, cancel := context.WithTimeout(b.ended, answerWithin)
+	defer cancel()
 	b.mu.Lock()
 	var asked []*attached
 	for a := range b.readers {
@@ -160,9 +170,10 @@ func (b *RabbitMQ) answer(ch *amqp.Channel, d amqp.Delivery) {
 	}
 	b.mu.Unlock()
 	for _, a := range asked {
-		n, err := a.unhandled()
+		n, err := b.unhandled(ctx, a)
 		if err == nil {
-			err = ch.Publish("", d.ReplyTo, false, false, amqp.Publishing{Type: sayLag, CorrelationId: d.CorrelationId, Body: strconv.AppendInt(nil, n, 10)})
+			answer := amqp.Publishing{Type: sayLag, CorrelationId: d.CorrelationId, Body: strconv.AppendInt(nil, n, 10)}
+			err = b.send(ctx, []outgoing{{key: d.ReplyTo, message: answer}})
 		}
 		if err != nil {
 			b.log.Debug("A question for the lag was not answered.", "consumer", a.consumer, "error", err)

@@ -315,6 +315,73 @@ func TestHalfAValueIsNotPublished(t *testing.T) {
 	}
 }
 
+// A broker that takes no messages waits for its queues to be emptied. Questions for the lag, as metrics ask them, must not stop that: a connection
+// that publishes anything is not read any more, acknowledgements included.
+func TestBrokerThatIsFullIsStillEmptied(t *testing.T) {
+	t.Parallel()
+	server := servertest.OwnRabbitMQ(t)
+	b, _ := rabbitProcess(t, server.URL(), map[string][]string{"reader": {"a.told"}})
+	all := events("a.told", 1000) // more than are handed out at once
+	if err := b.Publish(t.Context(), all); err != nil {
+		t.Fatal(err)
+	}
+	came, goOn := make(chan bus.Envelope, len(all)), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- b.Consume(ctx, "reader", []string{"a.told"}, 10, func(ctx context.Context, batch []bus.Envelope) error {
+			select {
+			case <-goOn:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			for _, e := range batch {
+				came <- e
+			}
+			return nil
+		})
+	}()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Consume: %v", err)
+		}
+	}()
+	for late := time.Now().Add(20 * time.Second); ; {
+		n, err := b.Lag(t.Context(), "reader")
+		if err == nil && n == int64(len(all)) {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("lag %d, %v", n, err)
+		}
+	}
+	server.Full(true)
+	conn, ch := operator(t, server.URL())
+	t.Cleanup(func() { server.Full(false) }) // else that connection, which publishes, is never closed
+	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 1))
+	if err := ch.Publish("tulifo.events", "b.told", false, false, amqp.Publishing{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-blocked:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the broker takes messages")
+	}
+	if _, err := b.Lag(t.Context(), "reader"); errs.KindOf(err) != errs.Unavailable {
+		t.Errorf("lag: %v", err)
+	}
+	close(goOn)
+	for _, e := range all {
+		next(t, came, e)
+	}
+	server.Full(false)
+	e := event("a.told", 0)
+	if err := b.Publish(t.Context(), []bus.Envelope{e}); err != nil && errs.KindOf(err) != errs.Unavailable {
+		t.Error(err)
+	}
+}
+
 // What an older version puts by reaches a newer one that was there already, waiting to be served: at the latest with the next event, before it.
 func TestNewerVersionThatWaitsTakesWhatWasPutBy(t *testing.T) {
 	t.Parallel()

@@ -8,14 +8,18 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// rabbitProgram stands behind the machine's wrapper, which would change the user and write to places of the machine.
-const rabbitProgram = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+// Programs that stand behind the machine's wrapper, which would change the user and write to places of the machine.
+const (
+	rabbitProgram = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	rabbitControl = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+)
 
 // The ports of a broker, from its first.
 const (
@@ -83,6 +87,20 @@ func Management(amqp string) (string, error) {
 		return "", fmt.Errorf("the port of %s: %w", amqp, err)
 	}
 	return "http://guest:guest@" + local(port+managementAt), nil
+}
+
+// Full has a server of OwnRabbitMQ take its disk for full, or not any more: it then takes no messages.
+func (s *Server) Full(full bool) {
+	s.t.Helper()
+	limit := "1000000"
+	if full {
+		limit = "1000000000000000"
+	}
+	cmd := exec.Command(rabbitControl, "-n", "test@localhost", "set_disk_free_limit", limit)
+	cmd.Env = append(s.p.kind.env(s.p.dir, s.p.port), "PATH="+os.Getenv("PATH"), "HOME="+s.p.dir)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		s.must(fmt.Errorf("set the limit of the disk: %w: %s", err, said))
+	}
 }
 
 func management(amqp, method, path, body string) error {
