@@ -252,6 +252,10 @@ func (b *RabbitMQ) unhandled(ctx context.Context, a *attached) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	// A leader that is being elected, or is slow, is told of as an empty queue of nobody.
+	if q.Consumers == 0 {
+		return 0, fmt.Errorf("the leader of the queue %s does not answer", a.consumer)
+	}
 	if err := b.send(ctx, []outgoing{{key: a.probe, mandatory: true, message: amqp.Publishing{MessageId: uuid.NewString()}}}); err != nil {
 		return 0, err
 	}
