@@ -39,8 +39,12 @@ func Documents(ctx context.Context, q Querier, collections ...Declared) (int, er
 }
 
 func (c *Collection[T]) copy(ctx context.Context, from, to DB) (int, error) {
-	if _, err := c.DeleteAll(ctx, to, Filter{}); err != nil {
-		return 0, err
+	// A part at a time: MongoDB cannot remove some 100,000 documents in one transaction, and nobody sees to while it is filled.
+	for n := 1; n > 0; {
+		var err error
+		if n, err = to.engine().remove(ctx, c.s, Filter{}, expireBatch); err != nil {
+			return 0, err
+		}
 	}
 	err := c.pages(ctx, from, func(docs []T) error { return c.Insert(ctx, to, docs...) })
 	if err != nil {

@@ -76,3 +76,31 @@ func TestCopyOutAndBack(t *testing.T) {
 		t.Errorf("%d documents, %v", n, err)
 	}
 }
+
+// However much an earlier move left, all of it goes.
+func TestCopyOverMoreThanOneOperationRemoves(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	type left struct {
+		ID string `json:"id"`
+	}
+	c := docdb.NewCollection[left]("leftover")
+	here := open(t, pgtest.Open(t, pgtest.Database(t), "tulifo_message"), c)
+	there := openMongo(t, servertest.Mongo(t), c)
+	if err := c.Insert(ctx, here, left{"new"}); err != nil {
+		t.Fatal(err)
+	}
+	const many, atOnce = 10_001, docdb.MaxLimit
+	for n := 0; n < many; n += atOnce {
+		var some []left
+		for i := n; i < min(n+atOnce, many); i++ {
+			some = append(some, left{fmt.Sprint("old ", i)})
+		}
+		if err := c.Insert(ctx, there, some...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := docdb.Copy(ctx, here, there, c); n != 1 || err != nil {
+		t.Fatalf("copied %d, %v", n, err)
+	}
+}
