@@ -18,7 +18,7 @@ import (
 
 // handled are the events that were taken, whatever became of them.
 var handled = docdb.NewCollection[handledEvent]("inbox",
-	docdb.Index{Name: "inbox_at", Fields: []string{"at"}},
+	docdb.Index{Name: "inbox_at", Fields: []string{"at"}, Expire: true},
 )
 
 type handledEvent struct {
@@ -370,10 +370,26 @@ func (d documents) hold(ctx context.Context, all []heldEvent) error {
 	return nil
 }
 
+// prune removes a part at a time: what a busy hour brings is more than MongoDB removes in one transaction.
 func (d documents) prune(ctx context.Context, keep time.Duration) error {
-	if _, err := handled.DeleteAll(ctx, d.db, docdb.Lt("at", system().Add(-keep))); err != nil {
-		return err
+	for n := 1; n > 0; {
+		var err error
+		if n, err = handled.Expire(ctx, d.db, system().Add(-keep)); err != nil {
+			return err
+		}
 	}
-	_, err := places.DeleteAll(ctx, d.db, docdb.Lt("latest", time.Now().Add(-forgetPlaces).UnixMicro()))
-	return err
+	silent := docdb.Lt("latest", time.Now().Add(-forgetPlaces).UnixMicro())
+	for {
+		page, err := places.Find(ctx, d.db, docdb.Query{Where: silent, Sort: docdb.Asc("latest"), Limit: docdb.MaxLimit})
+		if err != nil || len(page.Docs) == 0 {
+			return err
+		}
+		ids := make([]uuid.UUID, len(page.Docs))
+		for i, p := range page.Docs {
+			ids[i] = p.ID
+		}
+		if _, err := places.DeleteAll(ctx, d.db, docdb.And(docdb.In("id", ids...), silent)); err != nil {
+			return err
+		}
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"tulifo/platform/bus"
 	"tulifo/platform/docdb"
 )
@@ -49,6 +51,30 @@ func Count(ctx context.Context, docs docdb.DB, collection string) (int, error) {
 		return deadDocs.Count(ctx, docs, all, uncounted)
 	}
 	return places.Count(ctx, docs, all, uncounted)
+}
+
+// Old leaves handled events and silent subjects in documents, all of long ago.
+func Old(ctx context.Context, docs docdb.DB, events, subjects int) error {
+	at := system().Add(-2 * keepInbox)
+	err := fill(ctx, docs, handled, events, func() handledEvent { return handledEvent{uuid.New(), at} })
+	if err != nil {
+		return err
+	}
+	return fill(ctx, docs, places, subjects, func() place { return place{ID: uuid.New(), Latest: at.UnixMicro()} })
+}
+
+func fill[T any](ctx context.Context, docs docdb.DB, c *docdb.Collection[T], n int, one func() T) error {
+	for n > 0 {
+		some := make([]T, min(n, docdb.MaxLimit))
+		for i := range some {
+			some[i] = one()
+		}
+		if err := c.Insert(ctx, docs, some...); err != nil {
+			return err
+		}
+		n -= len(some)
+	}
+	return nil
 }
 
 // Letter is a dead letter as tests see it.

@@ -20,6 +20,7 @@ import (
 	"tulifo/platform/obs"
 	"tulifo/platform/outbox"
 	"tulifo/platform/postgres"
+	"tulifo/platform/servertest"
 )
 
 func TestEventFollowsItsFact(t *testing.T) {
@@ -425,4 +426,26 @@ func TestPruneForgetsOnlyWhatIsOld(t *testing.T) {
 			t.Errorf("%d remembered events, want none", n)
 		}
 	})
+}
+
+// However busy the hour was, it is forgotten.
+func TestPruneForgetsMoreThanOneOperationRemoves(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	docs, err := docdb.OpenMongo(ctx, docdb.Mongo{URI: servertest.Mongo(t), Service: "reader"}, collections()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(docs.Close)
+	if err := outbox.Old(ctx, docs, 10_001, docdb.MaxLimit+1); err != nil {
+		t.Fatal(err)
+	}
+	if err := outbox.NewInbox(docs, "reader", nil).Prune(ctx, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"inbox", "subjects"} {
+		if n, err := outbox.Count(ctx, docs, c); n != 0 || err != nil {
+			t.Errorf("%s: %d are left, %v", c, n, err)
+		}
+	}
 }
