@@ -130,6 +130,11 @@ func (e *environ) moveStores(ctx context.Context, out bool) error {
 		return fmt.Errorf("where the data is to go: %w", err)
 	}
 	defer target.close()
+	for i, r := range source.rooms {
+		if err := movable(ctx, r, target.rooms[i]); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
 	if err := source.alone(ctx); err != nil {
 		return err
 	}
@@ -140,16 +145,7 @@ func (e *environ) moveStores(ctx context.Context, out bool) error {
 	if err := source.alone(ctx); err != nil {
 		return err
 	}
-	for i, r := range source.rooms {
-		if (r.db == nil) == (target.rooms[i].db == nil) {
-			continue
-		}
-		docs, held, err := moveDocuments(ctx, r, target.rooms[i])
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		fmt.Fprintf(e.out, "%s: %d documents and %d held events are moved.\n", r.name, docs, held)
-	}
+	// Files may be copied any number of times, documents once: whatever breaks off before they are moved is begun again.
 	if with.Files.Endpoint != "" {
 		for _, service := range uploading {
 			err := e.copyOf(ctx, with, service, func(d *blob.Files, s *blob.S3) (blob.Source, blob.Store) {
@@ -162,6 +158,16 @@ func (e *environ) moveStores(ctx context.Context, out bool) error {
 				return fmt.Errorf("files of %s: %w", service, err)
 			}
 		}
+	}
+	for i, r := range source.rooms {
+		if (r.db == nil) == (target.rooms[i].db == nil) {
+			continue
+		}
+		docs, held, err := moveDocuments(ctx, r, target.rooms[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+		fmt.Fprintf(e.out, "%s: %d documents and %d held events are moved.\n", r.name, docs, held)
 	}
 	if out {
 		fmt.Fprintln(e.out, "Start the platform with the same variables.")
@@ -217,27 +223,35 @@ func (n *node) movedOn(ctx context.Context, r *room) (bool, error) {
 	return state == left, err
 }
 
+// movable refuses what cannot be the next move before an event is touched: one that is handled where the documents are no more is lost to them.
+func movable(ctx context.Context, from, to *room) error {
+	if from.docs == nil {
+		return nil
+	}
+	if (from.db == nil) == (to.db == nil) {
+		return from.counts(ctx)
+	}
+	here, err := stateOf(ctx, from.docs)
+	if err != nil {
+		return err
+	}
+	there, err := stateOf(ctx, to.docs)
+	switch {
+	case err != nil:
+		return err
+	case here == filling:
+		return errors.New("a move in the other direction was interrupted; finish that first")
+	case here == left && there == "":
+		return errors.New("its documents were moved already")
+	case there == "":
+		return vacant(ctx, to)
+	}
+	return nil
+}
+
 // moveDocuments copies a service's documents and the events that it holds back. Whenever it is interrupted, one of the two places counts, or
 // neither does until it is run again.
 func moveDocuments(ctx context.Context, from, to *room) (docs, held int, err error) {
-	here, err := stateOf(ctx, from.docs)
-	if err != nil {
-		return 0, 0, err
-	}
-	there, err := stateOf(ctx, to.docs)
-	if err != nil {
-		return 0, 0, err
-	}
-	switch {
-	case here == filling:
-		return 0, 0, errors.New("a move in the other direction was interrupted; finish that first")
-	case here == left && there == "":
-		return 0, 0, errors.New("its documents were moved already")
-	case there == "":
-		if err := vacant(ctx, to); err != nil {
-			return 0, 0, err
-		}
-	}
 	if err := mark(ctx, to.docs, filling); err != nil {
 		return 0, 0, err
 	}

@@ -39,11 +39,11 @@ func TestStoresMoveOutAndBack(t *testing.T) {
 			people++
 		}
 	}
-	// waiting has somebody join whose event the platform dies over, so that it waits on the bus.
-	waiting := func(env []string) {
+	// waiting has somebody join whose event the platform dies over, so that it waits on the bus, or in the outbox when that is where it dies.
+	waiting := func(env []string, at string) {
 		t.Helper()
 		i.kill(t)
-		i.env = append(slices.Clip(env), "TULIFO_CRASH=notification.handle.before(user.created)")
+		i.env = append(slices.Clip(env), "TULIFO_CRASH="+at)
 		i.up(t)
 		// The answer may be cut off; the death shows that there is an event, and so the person.
 		_, _, _ = ask("POST", i.at(gatewayPort)+"/api/auth/register", "", map[string]string{"email": fmt.Sprintf("p%d@example.com", people), "password": processPassword, "name": "Ada Test", "role": "client"}, nil)
@@ -96,7 +96,14 @@ func TestStoresMoveOutAndBack(t *testing.T) {
 	if code, said := move("servers"); code != 1 || !strings.Contains(said, "stop it") {
 		t.Fatalf("a move under a running platform: %d, %s", code, said)
 	}
-	waiting(embedded)
+	const onBus, inOutbox = "notification.handle.before(user.created)", "auth.publish.before"
+	waiting(embedded, onBus)
+	named := servers
+	servers = append(slices.Clip(named), "S3_BUCKET=nobody-made-it")
+	if code, said := move("servers"); code != 1 || !strings.Contains(said, "files of user") {
+		t.Fatalf("out with a bucket that is not there: %d, %s", code, said)
+	}
+	servers = named
 	if code, said := move("servers"); code != 0 || !strings.Contains(said, "user: 1 files are copied") {
 		t.Fatalf("out: %d, %s", code, said)
 	}
@@ -104,13 +111,18 @@ func TestStoresMoveOutAndBack(t *testing.T) {
 	if code, _, said := i.run(t, "", "check"); code != 1 || !strings.Contains(said, "set MONGODB_URI") {
 		t.Errorf("on the stores that were left: %d, %s", code, said)
 	}
+	i.env = servers
+	i.up(t)
+	told()
+	seen()
+	// A second move does not hand what waits to consumers whose documents are elsewhere.
+	waiting(servers, inOutbox)
 	if code, said := move("servers"); code != 1 || !strings.Contains(said, "moved already") {
 		t.Errorf("a second move: %d, %s", code, said)
 	}
 	i.up(t)
 	told()
-	seen()
-	waiting(servers)
+	waiting(servers, onBus)
 	if code, said := move("embedded"); code != 0 {
 		t.Fatalf("back: %d, %s", code, said)
 	}
