@@ -132,7 +132,7 @@ func (s *S3) Put(ctx context.Context, contentType string, r io.Reader, max int64
 	if err != nil {
 		return "", 0, err
 	}
-	for {
+	for range attempts {
 		if err := s.store(ctx, s.key(ref), io.NewSectionReader(tmp, 0, size), size, ref.Hash()); err != nil {
 			return "", 0, fmt.Errorf("blob: put: %w", err)
 		}
@@ -147,6 +147,7 @@ func (s *S3) Put(ctx context.Context, contentType string, r io.Reader, max int64
 			return "", 0, fmt.Errorf("blob: put: %w", err)
 		}
 	}
+	return "", 0, fmt.Errorf("blob: put: %w", errAway.Because(errors.New("the server says that what it has just stored is not there")))
 }
 
 // store keeps one object; the server compares the bytes with their hash.
@@ -226,7 +227,7 @@ type object struct {
 	from  int64 // where body stands
 }
 
-// attempts is how often in a row a connection may break off without a byte.
+// attempts is how often in a row a connection may break off without a byte, and how often a file is stored that is then not there.
 const attempts = 3
 
 func (o *object) ask() (minio.ObjectInfo, error) {
@@ -239,6 +240,9 @@ func (o *object) ask() (minio.ObjectInfo, error) {
 	body, info, _, err := o.store.client.GetObject(o.ctx, o.store.bucket, o.key, options)
 	if err != nil {
 		return info, o.store.fault(o.ctx, err)
+	}
+	if o.at > 0 && info.Size != o.size-o.at {
+		return info, errors.Join(errAway.Because(errors.New("the server sent another part than was asked for")), body.Close())
 	}
 	o.body, o.from = body, o.at
 	return info, nil

@@ -54,6 +54,8 @@ type mongoTx struct {
 	committed []func()
 }
 
+var errAddress = errors.New("docdb: the address of MongoDB must look like mongodb://user:password@host:27017/tulifo_gig?replicaSet=rs0")
+
 // OpenMongo keeps the collections in MongoDB 6.0 or later and creates what they lack there. The server has to be a member of a replica set, of one
 // at least, since only those have transactions. Any number of processes may open at once.
 func OpenMongo(ctx context.Context, m Mongo, collections ...Declared) (_ DB, err error) {
@@ -66,12 +68,13 @@ func OpenMongo(ctx context.Context, m Mongo, collections ...Declared) (_ DB, err
 		SetMaxPoolSize(uint64(cmp.Or(m.MaxConns, 20))).SetAppName("tulifo " + m.Service).
 		SetReadPreference(readpref.Primary()).SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(&writeconcern.WriteConcern{W: "majority", Journal: &journalled}).SetRetryWrites(true).SetRetryReads(true)
-	if err := o.Validate(); err != nil {
-		return nil, fmt.Errorf("docdb: the address of MongoDB: %w", err)
+	// What the driver says of an address may quote a password in it.
+	if o.Validate() != nil {
+		return nil, errAddress
 	}
 	client, err := mongo.Connect(o)
 	if err != nil {
-		return nil, fmt.Errorf("docdb: the address of MongoDB: %w", err)
+		return nil, errAddress
 	}
 	d := &mongoDB{client: client, db: client.Database(databaseOf(m.URI)), service: m.Service}
 	defer func() {

@@ -185,12 +185,13 @@ func TestMongoUnavailable(t *testing.T) {
 		t.Errorf("%v after %v", err, time.Since(began))
 	}
 	for what, m := range map[string]docdb.Mongo{
-		"no address":        {Service: "message"},
-		"another address":   {URI: "postgres://127.0.0.1/x", Service: "message"},
-		"no service":        {URI: "mongodb://127.0.0.1:1"},
-		"a service of dots": {URI: "mongodb://127.0.0.1:1", Service: "a.b"},
+		"no address":                             {Service: "message"},
+		"another address":                        {URI: "postgres://127.0.0.1/x", Service: "message"},
+		"an address with a password and no host": {URI: "mongodb://user:hunter2", Service: "message"},
+		"no service":                             {URI: "mongodb://127.0.0.1:1"},
+		"a service of dots":                      {URI: "mongodb://127.0.0.1:1", Service: "a.b"},
 	} {
-		if _, err := docdb.OpenMongo(t.Context(), m); err == nil || strings.Contains(err.Error(), "127.0.0.1/x") {
+		if _, err := docdb.OpenMongo(t.Context(), m); err == nil || strings.Contains(err.Error(), "127.0.0.1/x") || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
