@@ -224,7 +224,10 @@ func (n *node) keep(ctx context.Context, r *room, o nodeOptions) (err error) {
 	if err != nil || o.moving {
 		return err
 	}
-	return r.counts(ctx)
+	if err := r.counts(ctx); err != nil {
+		return err
+	}
+	return n.nothingBehind(ctx, r)
 }
 
 // events is where the service's events are: beside its data.

@@ -14,6 +14,7 @@ import (
 	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
 	"tulifo/platform/outbox"
+	"tulifo/platform/postgres"
 )
 
 // servers are the variables that put a store of the platform on a server of its own, besides Postgres, which stays.
@@ -67,6 +68,39 @@ func (r *room) counts(ctx context.Context) error {
 		return errors.New("its documents were moved away from MongoDB; leave MONGODB_URI out, or move them there again with tulifo stores move --to servers")
 	}
 	return nil
+}
+
+// nothingBehind refuses an empty MongoDB while the service's documents are in Postgres, where they were until somebody set MONGODB_URI and moved
+// nothing.
+func (n *node) nothingBehind(ctx context.Context, r *room) error {
+	if n.c.DatabaseURL == "" {
+		return nil
+	}
+	db, err := n.open(ctx, r.schema(), 1)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	kept, err := postgres.One[bool](ctx, db, `SELECT to_regclass(quote_ident($1) || '.store') IS NOT NULL`, r.schema())
+	if err != nil || !kept {
+		return err
+	}
+	old, err := docdb.Open(ctx, db, append(r.documents(), places)...)
+	if err != nil {
+		return err
+	}
+	if state, err := stateOf(ctx, old); err != nil || state != "" {
+		return err
+	}
+	behind, err := docdb.Documents(ctx, old, r.documents()...)
+	if err != nil || behind == 0 {
+		return err
+	}
+	here, err := docdb.Documents(ctx, r.docs, r.documents()...)
+	if err == nil && here == 0 {
+		err = fmt.Errorf("its %d documents are in Postgres, and MongoDB is empty; move them with tulifo stores move --to servers, or leave MONGODB_URI out", behind)
+	}
+	return err
 }
 
 func (e *environ) stores() *cobra.Command {

@@ -98,6 +98,10 @@ func TestStoresMoveOutAndBack(t *testing.T) {
 	}
 	const onBus, inOutbox = "notification.handle.before(user.created)", "auth.publish.before"
 	waiting(embedded, onBus)
+	i.env = servers
+	if code, _, said := i.run(t, "", "check"); code != 1 || !strings.Contains(said, "documents are in Postgres, and MongoDB is empty") {
+		t.Errorf("on servers to which nothing was moved: %d, %s", code, said)
+	}
 	named := servers
 	servers = append(slices.Clip(named), "S3_BUCKET=nobody-made-it")
 	if code, said := move("servers"); code != 1 || !strings.Contains(said, "files of user") {
