@@ -61,7 +61,8 @@ func unread(environment map[string]string) (map[string]string, error) {
 		}
 		meant, near := "", 3
 		for _, k := range names {
-			if n := typos(name, k); n < near && (n == 1 && len(k) > 5 || len(k) > 7) {
+			// Two letters make SSL_CERT_FILE and HTTP_PORT of ours, and they are well known; whoever mistypes begins right.
+			if n := typos(name, k); n < near && (n == 1 && len(k) > 5 || len(k) > 7 && name[0] == k[0]) {
 				meant, near = k, n
 			}
 		}

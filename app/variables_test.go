@@ -37,6 +37,7 @@ func TestMisspeltVariables(t *testing.T) {
 		{"AUTH_LOCKOUT", "named like one of ours"},
 		{"DATABASE_URL", ""}, {"BOOKING_PORT", ""}, {"TULIFO_CRASH", ""},
 		{"PATH", ""}, {"HOSTS", ""}, {"POST", ""}, {"HOSTNAME", ""}, {"LANG", ""}, {"PGHOST", ""}, {"NODE_OPTIONS", ""}, {"JAVA_HOME", ""}, {"LOGNAME", ""}, {"GITHUB_TOKEN", ""},
+		{"SSL_CERT_FILE", ""}, {"SSL_CERT_DIR", ""}, {"HTTP_PORT", ""}, {"HTTPS_PROXY", ""}, {"AWS_REGION", ""}, {"MONGO_URI", "is MONGODB_URI meant?"},
 		{"BOOKING_SERVICE_HOST", ""}, {"BOOKING_SERVICE_PORT", ""}, {"BOOKING_SERVICE_PORT_3007_TCP_ADDR", ""}, {"AUTH_PORT_3001_TCP", ""},
 	} {
 		found, err := unread(map[string]string{c.name: "geheim"})
