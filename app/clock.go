@@ -217,6 +217,9 @@ func (e *environ) moveClock(ctx context.Context, n *node, timeout time.Duration,
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 			err = cause
 		}
+		if errs.KindOf(err) == errs.Timeout {
+			err = fmt.Errorf("%w; give it longer with --timeout", err)
+		}
 		return fmt.Errorf("the clock stopped at %s on its way to %s: %w", m.state.At.UTC().Format(time.RFC3339), target.Format(time.RFC3339), err)
 	}
 	fmt.Fprintf(e.out, "%s\n", target.Format(time.RFC3339))
@@ -296,10 +299,10 @@ func (m *mover) still(ctx context.Context) error {
 func (m *mover) seen(ctx context.Context, idle bool) error {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
-	began, told := time.Now(), ""
+	began, told, what := time.Now(), "", "everybody to follow"
 	for {
 		all, err := rehearsal.Followers(ctx, m.n.clockDB)
-		if err != nil && errs.KindOf(err) != errs.Unavailable {
+		if err != nil && ctx.Err() == nil && errs.KindOf(err) != errs.Unavailable {
 			return err
 		}
 		late, down := rehearsal.Missing(all, m.services, m.state.Epoch, idle)
@@ -313,7 +316,9 @@ func (m *mover) seen(ctx context.Context, idle bool) error {
 		if len(late) > 0 {
 			waits = append(waits, strings.Join(late, ", ")+", which has not followed yet")
 		}
-		what := strings.Join(waits, " and ")
+		if err == nil {
+			what = strings.Join(waits, " and ")
+		}
 		if time.Since(began) > time.Second && what != told {
 			m.tell("waiting for %s", what)
 			told = what
