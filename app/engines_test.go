@@ -53,7 +53,7 @@ func TestCrashOfEveryStore(t *testing.T) {
 	i.up(t)
 	pid := i.cmd.Process.Pid
 	again(func() {
-		l := i.load(t, r, false)
+		var l *load
 		hurt := func(s store, how string, bound time.Duration, hurt, mend func(), notice bool) {
 			t.Helper()
 			says := func(state string) bool {
@@ -77,15 +77,16 @@ func TestCrashOfEveryStore(t *testing.T) {
 			}
 		}
 		for _, s := range all {
+			l = i.load(t, r, false) // one of its own, since a crowd is given eight minutes
 			away := time.Duration(soak.N(5, 60)) * time.Second
 			hurt(s, "is stopped", away, s.server.Stop, s.server.Start, true)
 			hurt(s, "is killed", away, s.server.Kill, s.server.Start, true)
 			for _, ill := range ills {
 				hurt(s, "is "+ill.name, time.Duration(soak.N(1, 6))*time.Second, func() { s.line.Set(ill.toxic(r)) }, func() { s.line.Set() }, false)
 			}
+			l.finish()
+			i.intact(t)
 		}
-		l.finish()
-		i.intact(t)
 	})
 	i.terminate(t)
 }
