@@ -1,7 +1,7 @@
 package app
 
 import (
-	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,21 +25,20 @@ func stores(t *testing.T) (all []store, env []string) {
 		variable, name string
 		port           int
 		server         *servertest.Server
-		query          string
 	}{
-		{"RABBITMQ_URL", "rabbitmq", portOf("booking"), servertest.OwnRabbitMQ(t), ""},
-		{"REDIS_URL", "redis", portOf("user"), servertest.OwnRedis(t), ""},
-		// Else the driver asks the server where it is, and goes there past the line.
-		{"MONGODB_URI", "mongodb", portOf("notification"), servertest.OwnMongo(t), "directConnection=true"},
+		{"RABBITMQ_URL", "rabbitmq", portOf("booking"), servertest.OwnRabbitMQ(t)},
+		{"REDIS_URL", "redis", portOf("user"), servertest.OwnRedis(t)},
+		{"MONGODB_URI", "mongodb", portOf("notification"), servertest.OwnMongo(t)},
 	} {
-		u, err := url.Parse(s.server.URL())
+		line, through, err := fault.Before(s.server.URL())
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := line(t, u.Host)
-		u.Host, u.RawQuery = l.Addr(), s.query
-		all = append(all, store{s.name, s.port, s.server, l})
-		env = append(env, s.variable+"="+u.String())
+		t.Cleanup(line.Close)
+		// Else the driver of MongoDB asks the server where it is, and goes there past the line.
+		through = strings.Replace(through, "replicaSet=rs0", "directConnection=true", 1)
+		all = append(all, store{s.name, s.port, s.server, line})
+		env = append(env, s.variable+"="+through)
 	}
 	return all, env
 }

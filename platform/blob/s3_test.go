@@ -123,17 +123,13 @@ func TestS3CutConnections(t *testing.T) {
 	t.Parallel()
 	b := servertest.S3(t)
 	direct := bucket(t, config(b))
-	u, err := url.Parse(b.Endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := fault.New(u.Host)
+	line, through, err := fault.Before(b.Endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(line.Close)
 	c := config(b)
-	c.Endpoint = "http://" + line.Addr()
+	c.Endpoint = through
 	s := bucket(t, c)
 	r := soak.Rand(t)
 	for round := range soak.N(8, 200) {

@@ -3,7 +3,6 @@ package bus_test
 import (
 	"context"
 	"log/slog"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -20,17 +19,12 @@ import (
 // rabbitProcess is a RabbitMQ bus as one process has it, with its own line to the broker.
 func rabbitProcess(t testing.TB, address string, consumers map[string][]string) (*bus.RabbitMQ, *fault.Proxy) {
 	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := fault.New(u.Host)
+	line, through, err := fault.Before(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(line.Close)
-	u.Host = line.Addr()
-	b, err := bus.NewRabbitMQ(context.Background(), bus.RabbitOptions{URL: u.String(), Consumers: consumers, Log: slog.New(slog.DiscardHandler)})
+	b, err := bus.NewRabbitMQ(context.Background(), bus.RabbitOptions{URL: through, Consumers: consumers, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

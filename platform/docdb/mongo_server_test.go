@@ -2,7 +2,6 @@ package docdb_test
 
 import (
 	"context"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -110,21 +109,15 @@ func TestMongoKilledUnderLoadLosesNothing(t *testing.T) {
 // one over a good line is right.
 func TestMongoOnABadLine(t *testing.T) {
 	t.Parallel()
-	uri := servertest.Mongo(t)
-	u, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy, err := fault.New(u.Host)
+	proxy, through, err := fault.Before(servertest.Mongo(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Close)
-	u.Host = proxy.Addr()
 	// Through the proxy only: the set would tell where its member really is.
-	u.RawQuery = "directConnection=true"
+	through, _, _ = strings.Cut(through, "?")
 	c := items(byOwner)
-	db := openMongo(t, u.String(), c)
+	db := openMongo(t, through+"?directConnection=true", c)
 	ctx := t.Context()
 	if err := c.Insert(ctx, db, item{ID: "a"}); err != nil {
 		t.Fatal(err)

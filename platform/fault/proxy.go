@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -62,6 +63,20 @@ func New(server string) (*Proxy, error) {
 	p := &Proxy{listener: l, server: server, change: make(chan struct{}), links: map[*link]struct{}{}}
 	p.work.Go(p.accept)
 	return p, nil
+}
+
+// Before is a proxy before the server of a URL, and the URL that leads through it.
+func Before(address string) (*Proxy, string, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := New(u.Host)
+	if err != nil {
+		return nil, "", err
+	}
+	u.Host = p.Addr()
+	return p, u.String(), nil
 }
 
 // Addr is host:port of the proxy.

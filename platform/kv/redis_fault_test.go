@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,17 +24,12 @@ const hang = 5 * time.Second
 // line is a bad line to the Redis at an address, and the address behind it.
 func line(t *testing.T, address string) (*fault.Proxy, string) {
 	t.Helper()
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := fault.New(u.Host)
+	p, through, err := fault.Before(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
-	u.Host = p.Addr()
-	return p, u.String()
+	return p, through
 }
 
 // Whatever the line does at whatever byte of a question or an answer, a call answers rightly or fails, soon, and the same connections serve rightly
