@@ -39,13 +39,20 @@ func (l *lease) lead(ctx context.Context, fn func(context.Context) error) error 
 	for {
 		// What fn or the store complains of is theirs to log; the lease is asked for again either way.
 		_ = l.once(ctx, fn)
-		pause := time.NewTimer(takeover/2 + rand.N(takeover/2))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		case <-pause.C:
+		if err := pause(ctx, takeover/2+rand.N(takeover/2)); err != nil {
+			return err
 		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
 	}
 }
 

@@ -59,12 +59,8 @@ func Idle(ctx context.Context, db DB, session *postgres.Session) (bool, error) {
 		if err == nil || time.Since(began) > 2*leaseTime {
 			return err == nil, nil
 		}
-		pause := time.NewTimer(takeover)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return false, ctx.Err()
-		case <-pause.C:
+		if err := pause(ctx, takeover); err != nil {
+			return false, err
 		}
 	}
 }

@@ -64,12 +64,8 @@ func retried(ctx context.Context, try func() error) error {
 		if !repeatable(err) || n == attempts {
 			return err
 		}
-		pause := time.NewTimer(time.Duration(n) * (2*time.Millisecond + rand.N(8*time.Millisecond)))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if pause(ctx, time.Duration(n)*(2*time.Millisecond+rand.N(8*time.Millisecond))) != nil {
 			return err
-		case <-pause.C:
 		}
 	}
 }
