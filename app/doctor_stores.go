@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"tulifo/platform/blob"
+	"tulifo/platform/docdb"
 )
 
 // The oldest servers whose answers the stores understand.
@@ -92,7 +92,8 @@ func examineRabbit(ctx context.Context, address string) error {
 	if err != nil {
 		return silent(err)
 	}
-	defer conn.Close()
+	// One that is short of memory or disk does not answer to a goodbye either.
+	defer func() { _ = conn.CloseDeadline(time.Now().Add(reachBound)) }()
 	if version, _ := conn.Properties["version"].(string); older(version, oldestRabbit) {
 		return tooOld(version, oldestRabbit)
 	}
@@ -219,7 +220,7 @@ func examineMongo(ctx context.Context, address string) (err error) {
 	case hello.SetName == "" && hello.Msg != "isdbgrid":
 		return errors.New("it is no replica set, and transactions need one; start it with --replSet and initiate it, one member is enough")
 	}
-	name := cmp.Or(pathOf(address), "tulifo_gig")
+	name := docdb.DatabaseOf(address)
 	written := c.Database(name).Collection("doctor_" + strings.ToLower(rand.Text()))
 	_, err = written.InsertOne(ctx, bson.D{{Key: "at", Value: time.Now()}})
 	if err == nil {
@@ -238,31 +239,24 @@ func examineMongo(ctx context.Context, address string) (err error) {
 	return nil
 }
 
-// pathOf is the path of an address that may name several hosts, which url.Parse refuses.
-func pathOf(address string) string {
-	_, rest, _ := strings.Cut(address, "://")
-	rest, _, _ = strings.Cut(rest, "?")
-	_, path, _ := strings.Cut(rest, "/")
-	return path
-}
-
 // examineS3 keeps a file, reads it and removes it, as a service of its own.
 func examineS3(ctx context.Context, c blob.S3Config) error {
 	s, err := blob.NewS3(c, "doctor")
 	if err != nil {
 		return err
 	}
-	ref, _, err := s.Put(ctx, "text/plain", strings.NewReader(rand.Text()), 100)
+	text := rand.Text()
+	ref, _, err := s.Put(ctx, "text/plain", strings.NewReader(text), 100)
 	if err == nil {
-		err = readBack(ctx, s, ref)
-	}
-	if err == nil {
-		err = s.Delete(ctx, ref)
+		err = readBack(ctx, s, ref, text)
+		if gone := s.Delete(ctx, ref); err == nil {
+			err = gone
+		}
 	}
 	said, ok := errors.AsType[minio.ErrorResponse](err)
 	switch {
-	case err == nil:
-		return nil
+	case err == nil || errors.Is(err, errOther):
+		return err
 	case !ok:
 		return silent(err)
 	case said.Code == minio.NoSuchBucket:
@@ -277,12 +271,17 @@ func examineS3(ctx context.Context, c blob.S3Config) error {
 	return fmt.Errorf("it does not keep what is written in bucket %q (%s: %s)", c.Bucket, said.Code, said.Message)
 }
 
-func readBack(ctx context.Context, s blob.Store, ref blob.Ref) error {
+var errOther = errors.New("it answers other bytes than were written")
+
+func readBack(ctx context.Context, s blob.Store, ref blob.Ref, text string) error {
 	c, err := s.Open(ctx, ref)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_, err = io.Copy(io.Discard, c)
+	got, err := io.ReadAll(c)
+	if err == nil && string(got) != text {
+		err = errOther
+	}
 	return err
 }

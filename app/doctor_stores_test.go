@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"strings"
 	"testing"
@@ -33,6 +36,29 @@ func TestOlderVersions(t *testing.T) {
 	if said := tooOld("3.9.1", oldestRabbit).Error(); said != "it is version 3.9.1; 3.10 or newer is needed" {
 		t.Error(said)
 	}
+}
+
+// liar leads to a server of files, and turns each byte of what is read into another.
+func liar(t *testing.T, endpoint string) string {
+	t.Helper()
+	to, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := httptest.NewServer(&httputil.ReverseProxy{
+		// The host is signed.
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.Host = r.In.Host },
+		ModifyResponse: func(res *http.Response) error {
+			if res.Request.Method != http.MethodGet || !strings.Contains(res.Request.URL.Path, "/blobs/") {
+				return nil
+			}
+			was, err := io.ReadAll(res.Body)
+			res.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", len(was))))
+			return err
+		},
+	})
+	t.Cleanup(l.Close)
+	return l.URL
 }
 
 // Doctor asks each server that the environment names, and has one sentence for each fault.
@@ -111,6 +137,7 @@ func TestDoctorExaminesEachServer(t *testing.T) {
 		{"a good S3", s3(), "ok    S3 at S3_ENDPOINT"},
 		{"an S3 that is no address", s3("S3_ENDPOINT", "geheim"), "FAULT environment: S3_ENDPOINT must be an address"},
 		{"an S3 that is down", s3("S3_ENDPOINT", "http://"+nobodyThere), "FAULT S3 at S3_ENDPOINT: it does not answer"},
+		{"an S3 that answers other bytes", s3("S3_ENDPOINT", liar(t, files.Endpoint)), "FAULT S3 at S3_ENDPOINT: it answers other bytes than were written"},
 		{"an S3 without the bucket", s3("S3_BUCKET", "nowhere"), `FAULT S3 at S3_ENDPOINT: there is no bucket "nowhere"`},
 		{"an S3's wrong key", s3("S3_ACCESS_KEY_ID", "nobody"), "FAULT S3 at S3_ENDPOINT: it refuses S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY"},
 		{"an S3's wrong secret", s3("S3_SECRET_ACCESS_KEY", "falsch-geheim"), "FAULT S3 at S3_ENDPOINT: it refuses S3_ACCESS_KEY_ID or S3_SECRET_ACCESS_KEY"},

@@ -76,7 +76,7 @@ func OpenMongo(ctx context.Context, m Mongo, collections ...Declared) (_ DB, err
 	if err != nil {
 		return nil, errAddress
 	}
-	d := &mongoDB{client: client, db: client.Database(databaseOf(m.URI)), service: m.Service}
+	d := &mongoDB{client: client, db: client.Database(DatabaseOf(m.URI)), service: m.Service}
 	defer func() {
 		if err != nil {
 			d.Close()
@@ -91,7 +91,8 @@ func OpenMongo(ctx context.Context, m Mongo, collections ...Declared) (_ DB, err
 	return d, nil
 }
 
-func databaseOf(uri string) string {
+// DatabaseOf is the database that an address of MongoDB names, tulifo_gig when it names none. url.Parse refuses addresses of several hosts.
+func DatabaseOf(uri string) string {
 	_, rest, _ := strings.Cut(uri, "://")
 	rest, _, _ = strings.Cut(rest, "?")
 	_, name, _ := strings.Cut(rest, "/")
