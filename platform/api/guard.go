@@ -148,12 +148,6 @@ func IdempotencyKey(ctx context.Context) string {
 	return k.key
 }
 
-// BodyHash is the SHA-256 of the body of a request that has an Idempotency-Key; nil without one.
-func BodyHash(ctx context.Context) []byte {
-	k, _ := ctx.Value(keyKey{}).(onceKey)
-	return k.hash
-}
-
 func readKey(req *http.Request, key string, maxBody int64) (onceKey, error) {
 	if len(key) > 255 {
 		return onceKey{}, errs.New(errs.Malformed, "The Idempotency-Key is longer than 255 bytes.")

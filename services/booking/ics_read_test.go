@@ -136,7 +136,7 @@ func hostileCalendars() map[string][]byte {
 		"cut off between events": []byte("BEGIN:VCALENDAR\n" + vevent("DTSTART:20260302T090000Z") + "\n"),
 		"a NUL":                  wrap("BEGIN:VEVENT\n" + at + "UID:a\x00b\nEND:VEVENT\n"),
 		// An END of another component of RFC 5545 than the one that began.
-		"ends that do not match":        wrap("BEGIN:VEVENT\n" + at + "END:VTODO\n"),
+		"ends that do not match":        wrap("BEGIN:VEVENT\n" + at + "END:VJOURNAL\n"),
 		"every second":                  wrap("BEGIN:VEVENT\n" + at + "RRULE:FREQ=SECONDLY\nEND:VEVENT\n"),
 		"every minute":                  wrap("BEGIN:VEVENT\n" + at + "RRULE:FREQ=MINUTELY;INTERVAL=1\nEND:VEVENT\n"),
 		"every hour":                    wrap("BEGIN:VEVENT\n" + at + "RRULE:FREQ=HOURLY\nEND:VEVENT\n"),
