@@ -12,6 +12,7 @@ import (
 const (
 	healthBound = 2 * time.Second
 	healthAge   = 500 * time.Millisecond
+	well        = "ok"
 )
 
 // Health is what /health answers under data.
@@ -28,22 +29,21 @@ type healthCache struct {
 	mu   sync.Mutex
 	at   time.Time
 	last Health
-	ok   bool // all are connected
-	fit  bool // all without which requests are not answered
+	fit  bool // all are connected without which requests are not answered
 }
 
 func (r *Router) getHealth(w http.ResponseWriter, req *http.Request) {
-	h, ok, _ := r.check(req.Context())
+	h, _ := r.check(req.Context())
 	status := http.StatusOK
-	if !ok {
+	if h.Status != well {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
 	}
-	writeJSON(w, status, envelope{Success: ok, Data: h})
+	writeJSON(w, status, envelope{Success: h.Status == well, Data: h})
 }
 
 func (r *Router) getReady(w http.ResponseWriter, req *http.Request) {
-	_, _, fit := r.check(req.Context())
+	_, fit := r.check(req.Context())
 	if ready := r.ready.Load(); !ready || !fit {
 		w.Header().Set("Retry-After", "1")
 		writeJSON(w, http.StatusServiceUnavailable, envelope{Success: false, Data: map[string]bool{"ready": false}})
@@ -53,12 +53,12 @@ func (r *Router) getReady(w http.ResponseWriter, req *http.Request) {
 }
 
 // check asks every store at once and gives each two seconds.
-func (r *Router) check(ctx context.Context) (h Health, ok, fit bool) {
+func (r *Router) check(ctx context.Context) (h Health, fit bool) {
 	c := &r.health
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.at) < healthAge {
-		return c.last, c.ok, c.fit
+		return c.last, c.fit
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthBound)
 	defer cancel()
@@ -66,16 +66,14 @@ func (r *Router) check(ctx context.Context) (h Health, ok, fit bool) {
 		name string
 		err  error
 	}
-	all := maps.Clone(r.o.Spared)
-	if all == nil {
-		all = map[string]func(context.Context) error{}
-	}
+	all := map[string]func(context.Context) error{}
+	maps.Copy(all, r.o.Spared)
 	maps.Copy(all, r.o.Stores)
 	results := make(chan result, len(all))
 	for name, ask := range all {
 		go func() { results <- result{name, ask(ctx)} }()
 	}
-	h, ok, fit = Health{Status: "ok", Service: r.o.Service, Stores: map[string]string{}}, true, true
+	h, fit = Health{Status: well, Service: r.o.Service, Stores: map[string]string{}}, true
 	for name := range all {
 		h.Stores[name] = "disconnected"
 	}
@@ -94,14 +92,14 @@ func (r *Router) check(ctx context.Context) (h Health, ok, fit bool) {
 	}
 	for name, state := range h.Stores {
 		if state != "connected" {
-			h.Status, ok = "degraded", false
+			h.Status = "degraded"
 			if _, spared := r.o.Spared[name]; !spared {
 				fit = false
 			}
 		}
 	}
-	c.at, c.last, c.ok, c.fit = time.Now(), h, ok, fit
-	return h, ok, fit
+	c.at, c.last, c.fit = time.Now(), h, fit
+	return h, fit
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
