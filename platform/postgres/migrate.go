@@ -89,10 +89,8 @@ func (s step) patiently(ctx context.Context, db *sql.DB) error {
 		if !refused || pg.Code != "55P03" && pg.Code != "40P01" || time.Since(began) > tablesWait {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(rest):
+		if err := pause(ctx, rest); err != nil {
+			return err
 		}
 	}
 }
