@@ -88,24 +88,36 @@ func (b *RabbitMQ) lag(ctx context.Context, consumer string) (int64, error) {
 		b.known.Store(consumer, nil)
 	}
 	// Who subscribes says so before it is handed anything, and takes that back after.
-	subscribers, err := depth(ctx, conn, presence(consumer))
-	if err != nil && errs.KindOf(err) != errs.NotFound {
+	subscribers, err := subscribed(ctx, conn, consumer)
+	if err != nil {
 		return 0, err
 	}
-	if subscribers.Consumers > 0 {
-		n, err := b.ask(ctx, consumer, subscribers.Consumers)
-		if err != nil {
-			return 0, err
-		}
-		// One that came meanwhile may have answered in the place of the one that is served.
-		now, err := depth(ctx, conn, presence(consumer))
-		if errs.KindOf(err) == errs.NotFound || err == nil && now.Consumers != subscribers.Consumers {
-			err = errNoAnswer
-		}
-		return n, err
+	var n int64
+	if subscribers > 0 {
+		n, err = b.ask(ctx, consumer, subscribers)
+	} else {
+		var q amqp.Queue
+		q, err = depth(ctx, conn, consumer)
+		n = int64(q.Messages)
 	}
-	q, err := depth(ctx, conn, consumer)
-	return int64(q.Messages), err
+	if err != nil {
+		return 0, err
+	}
+	// One that came meanwhile may have been handed what waited, or have answered in the place of the one that is served.
+	now, err := subscribed(ctx, conn, consumer)
+	if err == nil && now != subscribers {
+		err = errNoAnswer
+	}
+	return n, err
+}
+
+// subscribed is how many subscribers the consumer has.
+func subscribed(ctx context.Context, conn *amqp.Connection, consumer string) (int, error) {
+	q, err := depth(ctx, conn, presence(consumer))
+	if errs.KindOf(err) == errs.NotFound {
+		return 0, nil
+	}
+	return q.Consumers, err
 }
 
 // depth is what the broker says of a queue.

@@ -42,6 +42,7 @@ func Suite(t *testing.T, fresh func(t *testing.T) (join func() Process)) {
 		"what was handled does not come again after a restart, the rest does": restart,
 		"a batch being handled is finished at shutdown":                       finishes,
 		"lag counts what is not handled":                                      lag,
+		"lag is never less while a consumer comes":                            lagAsOneComes,
 		"a broadcast reaches every process":                                   broadcast,
 		"a long broadcast arrives whole":                                      longBroadcast,
 		"a slow listener holds up nobody":                                     slowListener,
@@ -433,6 +434,46 @@ func lag(t *testing.T, join func() Process) {
 		n, err := p.Bus.Lag(context.Background(), "reader")
 		return err == nil && n == 0
 	})
+}
+
+// lagAsOneComes counts what waits, again and again, while a consumer comes and is handed it.
+func lagAsOneComes(t *testing.T, join func() Process) {
+	p, asks := join(), join()
+	for round := range 8 {
+		ctx, cancel := context.WithCancel(context.Background())
+		began, goOn, done := make(chan struct{}, 3), make(chan struct{}), make(chan error, 1)
+		open := sync.OnceFunc(func() { close(goOn) })
+		t.Cleanup(open)
+		if round > 0 {
+			// Before the first it is not known, and gets nothing.
+			publish(t, asks.Bus, envelope("a.told", uuid.New(), 0), envelope("a.told", uuid.New(), 0), envelope("a.told", uuid.New(), 0))
+		}
+		go func() {
+			done <- p.Bus.Consume(ctx, "reader", []string{"a.told"}, 2, func(context.Context, []bus.Envelope) error {
+				began <- struct{}{}
+				<-goOn
+				return nil
+			})
+		}()
+		for more := 5; round > 0 && more > 0; {
+			n, err := asks.Bus.Lag(context.Background(), "reader")
+			if err == nil && n != 3 {
+				t.Fatalf("round %d: the lag is %d, and nothing is handled", round, n)
+			}
+			if len(began) > 0 {
+				more--
+			}
+		}
+		open()
+		until(t, "nothing waits", func() bool {
+			n, err := asks.Bus.Lag(context.Background(), "reader")
+			return err == nil && n == 0
+		})
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Consume: %v", err)
+		}
+	}
 }
 
 // listen hears broadcasts until the test ends.
