@@ -59,6 +59,10 @@ func (s *Service) SetFee(ctx context.Context, by token.Caller, category string, 
 		return FeeRule{}, errs.Field("validFrom", "is too far away")
 	}
 	err := s.db.InTx(ctx, func(tx postgres.Tx) error {
+		// Two that check each other for an overlap would wait for each other.
+		if _, err := tx.Exec(ctx, `LOCK TABLE fee_rules IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `INSERT INTO fee_rules (`+feeRuleColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 			r.ID, r.Category, r.BasisPoints, r.ValidFrom, r.ValidUntil, r.Reason, r.CreatedBy, r.CreatedAt)
 		if err != nil {
