@@ -335,7 +335,7 @@ func (s *Service) retryPayment(ctx context.Context, p payment, now time.Time) er
 	case p.CompletedAt != nil:
 		return s.bookRailFee(ctx, p)
 	case p.Status == NeedsReview, p.AskedAt == nil && p.IntentID == nil:
-		return s.rest(ctx, "payments", p.ID.String(), nil)
+		return s.rest(ctx, "payments", p.ID.String(), *p.NextTryAt, nil)
 	}
 	pi, err := s.rail.intent(ctx, p, now)
 	if err == nil && p.Status == Cancelled && pi.Status != stripe.PaymentIntentStatusSucceeded && pi.Status != stripe.PaymentIntentStatusCanceled {
@@ -365,7 +365,7 @@ func (s *Service) reviewPayment(ctx context.Context, id uuid.UUID, why string) e
 // bookRailFee asks what the rail kept of a payment, and books it once.
 func (s *Service) bookRailFee(ctx context.Context, p payment) error {
 	if p.RailFee != nil {
-		return s.rest(ctx, "payments", p.ID.String(), nil)
+		return s.rest(ctx, "payments", p.ID.String(), *p.NextTryAt, nil)
 	}
 	fee, known, err := s.rail.cost(ctx, p)
 	if err != nil {

@@ -321,14 +321,16 @@ func TestARepeatedCallAsksHowThingsStandNow(t *testing.T) {
 	w.verify(w.worker)
 	w.account()
 	w.settle()
-	lost := fails("drop_after", "/v1/payouts")
-	lost.Hold = []string{"payout.*", "transfer.*"}
-	if err := w.sim.SetControl(lost); err != nil {
+	if err := w.sim.SetControl(hold("payout.*", "transfer.*")); err != nil {
 		t.Fatal(err)
 	}
 	w.Call(apitest.Call{What: "withdraw", As: w.asWorker, Path: "/api/payments/payouts", Body: `{"amount":10}`, Status: 201})
-	// Idle: the bank has paid, and no word of it has come.
-	w.settle()
+	w.transferred()
+	lost := w.line.hold("POST", "/v1/payouts")
+	lost.lost = true
+	ends := w.step(lost)
+	w.idle() // the bank has paid, and no word of it has come
+	ends()
 	w.later(time.Minute)
 	w.heard(t.Context())
 	w.told(map[string]int{"payout.paid": 1})

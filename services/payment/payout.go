@@ -52,9 +52,10 @@ type payout struct {
 	AskedAt    *time.Time // system time of the first call of this state
 	NextTryAt  *time.Time
 	Attempts   int
+	Turn       int64 // how often it was claimed
 }
 
-const payoutColumns = `id, user_id, account_id, amount, currency, status, transfer_id, rail_id, failure, review, scheduled, created_at, settled_at, asked_at, next_try_at, attempts`
+const payoutColumns = `id, user_id, account_id, amount, currency, status, transfer_id, rail_id, failure, review, scheduled, created_at, settled_at, asked_at, next_try_at, attempts, turn`
 
 func (p payout) total() money.Amount { return money.Of(p.Amount, p.Currency) }
 
@@ -146,7 +147,7 @@ func (s *Service) retryPayout(ctx context.Context, p payout, now time.Time) erro
 		}
 		return s.changePayout(ctx, p, func(tx postgres.Tx, p *payout) error { return s.failPayout(ctx, tx, p) })
 	case payoutFailed, payoutReview:
-		return s.rest(ctx, "payouts", p.ID.String(), nil)
+		return s.rest(ctx, "payouts", p.ID.String(), *p.NextTryAt, nil)
 	}
 	r, err := s.rail.payout(ctx, p, now)
 	to := payoutReturning
@@ -184,11 +185,11 @@ func (s *Service) payoutFault(ctx context.Context, p payout, err error, to strin
 	})
 }
 
-// changePayout stores what fn makes of p, if p is still in the state that the step began from; else the step has been made by somebody else.
+// changePayout stores what fn makes of a withdrawal, unless it was claimed again since from was: whoever did that knows more.
 func (s *Service) changePayout(ctx context.Context, from payout, fn func(postgres.Tx, *payout) error) error {
 	return s.db.InTx(ctx, func(tx postgres.Tx) error {
 		p, err := postgres.One[payout](ctx, tx, `SELECT `+payoutColumns+` FROM payouts WHERE id = $1 FOR NO KEY UPDATE`, from.ID)
-		if err != nil || p.Status != from.Status {
+		if err != nil || p.Turn != from.Turn {
 			return err
 		}
 		before := p.NextTryAt

@@ -32,9 +32,10 @@ type payoutAccount struct {
 	AskedAt   *time.Time
 	NextTryAt *time.Time
 	Attempts  int
+	Turn      int64 // how often it was claimed
 }
 
-const payoutAccountColumns = `user_id, account_id, country, email, status, reason, created_at, asked_at, next_try_at, attempts`
+const payoutAccountColumns = `user_id, account_id, country, email, status, reason, created_at, asked_at, next_try_at, attempts, turn`
 
 // PayoutAccount is what a worker sees of his account at the rail.
 type PayoutAccount struct {
@@ -74,7 +75,7 @@ func (s *Service) OpenPayoutAccount(ctx context.Context, by token.Caller, countr
 	return out, nil
 }
 
-// connect makes sure that the rail has the account, and stores how it stands there.
+// connect makes sure that the rail has the account, and stores how it stands there, unless somebody asks again since.
 func (s *Service) connect(ctx context.Context, a payoutAccount) (payoutAccount, error) {
 	var at *stripe.Account
 	var err error
@@ -91,8 +92,10 @@ func (s *Service) connect(ctx context.Context, a payoutAccount) (payoutAccount, 
 	}
 	status, reason := standing(at)
 	return postgres.One[payoutAccount](ctx, s.db, `
-		UPDATE payout_accounts SET account_id = coalesce(account_id, $2), status = $3, reason = $4, next_try_at = NULL, attempts = 0
-		WHERE user_id = $1 RETURNING `+payoutAccountColumns, a.UserID, at.ID, status, reason)
+		UPDATE payout_accounts SET account_id = coalesce(account_id, $2),
+			status = CASE WHEN turn = $5 THEN $3 ELSE status END, reason = CASE WHEN turn = $5 THEN $4 ELSE reason END,
+			attempts = CASE WHEN turn = $5 THEN 0 ELSE attempts END, next_try_at = CASE WHEN turn <> $5 OR next_try_at <= $6 THEN next_try_at END
+		WHERE user_id = $1 RETURNING `+payoutAccountColumns, a.UserID, at.ID, status, reason, a.Turn, time.Now().UTC())
 }
 
 // standing is how an account stands at the rail.
@@ -133,7 +136,7 @@ func (s *Service) verifiedAccount(ctx context.Context, user uuid.UUID) (payoutAc
 // retryAccount asks how an account stands.
 func (s *Service) retryAccount(ctx context.Context, a payoutAccount) error {
 	if a.AccountID == nil {
-		return s.rest(ctx, "payout_accounts", a.UserID.String(), nil)
+		return s.rest(ctx, "payout_accounts", a.UserID.String(), *a.NextTryAt, nil)
 	}
 	_, err := s.connect(ctx, a)
 	return err

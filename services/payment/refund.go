@@ -44,9 +44,10 @@ type refund struct {
 	AskedAt    *time.Time
 	NextTryAt  *time.Time
 	Attempts   int
+	Turn       int64 // how often it was claimed
 }
 
-const refundColumns = `id, payment_id, amount, rail_amount, currency, status, rail_id, review, created_at, settled_at, asked_at, next_try_at, attempts`
+const refundColumns = `id, payment_id, amount, rail_amount, currency, status, rail_id, review, created_at, settled_at, asked_at, next_try_at, attempts, turn`
 
 func (f refund) total() money.Amount { return money.Of(f.Amount, f.Currency) }
 func (f refund) sent() money.Amount  { return money.Of(f.RailAmount, f.Currency) }
@@ -62,7 +63,7 @@ func (s *Service) retryRefund(ctx context.Context, f refund, now time.Time) erro
 	}
 	r, err := s.rail.refund(ctx, f, *p.IntentID, now)
 	if code, _ := refused(err); code == string(stripe.ErrorCodeChargeDisputed) {
-		return s.offsetRefund(ctx, f.ID, err)
+		return s.offsetRefund(ctx, f, err)
 	}
 	if _, no := refused(err); no || errors.Is(err, errUndecided) {
 		return s.reviewRefund(ctx, f, err.Error())
@@ -70,16 +71,12 @@ func (s *Service) retryRefund(ctx context.Context, f refund, now time.Time) erro
 	if err != nil {
 		return err
 	}
-	return s.followRefund(ctx, f.ID, r)
+	return s.followRefund(ctx, f, r)
 }
 
 // followRefund takes a refund to where the rail says that it is.
-func (s *Service) followRefund(ctx context.Context, id uuid.UUID, r *stripe.Refund) error {
-	return s.db.InTx(ctx, func(tx postgres.Tx) error {
-		p, f, err := lockRefund(ctx, tx, id)
-		if err != nil {
-			return err
-		}
+func (s *Service) followRefund(ctx context.Context, from refund, r *stripe.Refund) error {
+	return s.changeRefund(ctx, from, func(tx postgres.Tx, p payment, f refund) error {
 		if got, whole := railAmount(r.Amount, r.Currency); !whole || got != f.sent() {
 			s.saveRefund(tx, f, refundReview, r.ID, nil, fmt.Sprintf("the rail refunded %d %s instead of %s", r.Amount, r.Currency, f.sent()))
 			return nil
@@ -102,11 +99,10 @@ func (s *Service) followRefund(ctx context.Context, id uuid.UUID, r *stripe.Refu
 
 // offsetRefund has a refund that a chargeback has overtaken pay what the client owes because of it, who has the money from his bank. refusal is
 // the answer while nothing is known of the chargeback here; what the bank did not take waits until the rail sends it.
-func (s *Service) offsetRefund(ctx context.Context, id uuid.UUID, refusal error) error {
-	return s.db.InTx(ctx, func(tx postgres.Tx) error {
-		p, f, err := lockRefund(ctx, tx, id)
-		if err != nil || f.Status != refundPending || f.RailID != nil {
-			return err
+func (s *Service) offsetRefund(ctx context.Context, from refund, refusal error) error {
+	return s.changeRefund(ctx, from, func(tx postgres.Tx, p payment, f refund) error {
+		if f.Status != refundPending || f.RailID != nil {
+			return nil
 		}
 		paid := min(p.ClientOwes, f.RailAmount)
 		if paid == 0 {
@@ -165,8 +161,8 @@ func (s *Service) failRefund(ctx context.Context, tx postgres.Tx, p payment, f r
 	return audit.Add(ctx, tx, audit.Entry{Actor: "service:payment", Action: "refund.needs_review", Subject: f.ID})
 }
 
-func (s *Service) reviewRefund(ctx context.Context, f refund, why string) error {
-	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+func (s *Service) reviewRefund(ctx context.Context, from refund, why string) error {
+	return s.changeRefund(ctx, from, func(tx postgres.Tx, _ payment, f refund) error {
 		rail := ""
 		if f.RailID != nil {
 			rail = *f.RailID
@@ -176,14 +172,20 @@ func (s *Service) reviewRefund(ctx context.Context, f refund, why string) error 
 	})
 }
 
-// lockRefund reads a refund and its payment and holds both rows; the payment first, as everybody does.
-func lockRefund(ctx context.Context, tx postgres.Tx, id uuid.UUID) (payment, refund, error) {
-	p, err := postgres.One[payment](ctx, tx, `SELECT `+columns+` FROM payments WHERE id = (SELECT payment_id FROM refunds WHERE id = $1) FOR NO KEY UPDATE`, id)
-	if err != nil {
-		return p, refund{}, err
-	}
-	f, err := postgres.One[refund](ctx, tx, `SELECT `+refundColumns+` FROM refunds WHERE id = $1 FOR NO KEY UPDATE`, id)
-	return p, f, err
+// changeRefund has fn store what a step has learned of a refund, whose row is locked, and its payment's, unless it was claimed again since from was:
+// whoever did that knows more.
+func (s *Service) changeRefund(ctx context.Context, from refund, fn func(postgres.Tx, payment, refund) error) error {
+	return s.db.InTx(ctx, func(tx postgres.Tx) error {
+		p, err := lock(ctx, tx, from.PaymentID) // first, as everybody does
+		if err != nil {
+			return err
+		}
+		f, err := postgres.One[refund](ctx, tx, `SELECT `+refundColumns+` FROM refunds WHERE id = $1 FOR NO KEY UPDATE`, from.ID)
+		if err != nil || f.Turn != from.Turn {
+			return err
+		}
+		return fn(tx, p, f)
+	})
 }
 
 func (s *Service) saveRefund(tx postgres.Tx, f refund, status, rail string, next *time.Time, review string) {

@@ -67,7 +67,9 @@ func work[T any](ctx context.Context, s *Service, now time.Time, table, id, colu
 	asked, kind := "", "uuid"
 	switch table {
 	case "refunds", "payouts":
-		asked = `asked_at = coalesce(asked_at, $1), `
+		asked = `asked_at = coalesce(asked_at, $1), turn = turn + 1, `
+	case "payout_accounts":
+		asked = `turn = turn + 1, `
 	case "webhook_events", "chargebacks":
 		kind = "text"
 	}
@@ -75,10 +77,11 @@ func work[T any](ctx context.Context, s *Service, now time.Time, table, id, colu
 	if err != nil {
 		return fmt.Errorf("look for %s: %w", table, err)
 	}
+	until := now.Add(lease).Truncate(time.Microsecond) // as it is stored
 	claim := func(one string) (row T, ok bool) {
 		rows, err := postgres.All[T](ctx, s.db, `UPDATE `+table+` SET `+asked+`next_try_at = $2, attempts = attempts + 1
 			WHERE `+id+` = (SELECT `+id+` FROM `+table+` WHERE `+id+` = $3::text::`+kind+` AND next_try_at <= $1 FOR UPDATE SKIP LOCKED)
-			RETURNING `+columns, now, now.Add(lease), one)
+			RETURNING `+columns, now, until, one)
 		if err != nil {
 			s.log.WarnContext(ctx, "a row was not claimed", "table", table, "id", one, "error", err)
 		}
@@ -104,7 +107,7 @@ func work[T any](ctx context.Context, s *Service, now time.Time, table, id, colu
 				s.log.WarnContext(ctx, "a step at the rail failed and is tried again", "table", table, "id", idOf(row), "attempts", attempts(row), "error", err)
 				ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 				defer cancel()
-				if err := s.rest(ctx, table, idOf(row), &again); err != nil {
+				if err := s.rest(ctx, table, idOf(row), until, &again); err != nil {
 					s.log.ErrorContext(ctx, "a row keeps its lease", "table", table, "id", idOf(row), "error", err)
 				}
 			}
@@ -114,8 +117,9 @@ func work[T any](ctx context.Context, s *Service, now time.Time, table, id, colu
 	return nil
 }
 
-// rest says when a row is to be looked at again; nil: when something happens to it.
-func (s *Service) rest(ctx context.Context, table, id string, next *time.Time) error {
+// rest says when a row that is claimed until then is to be looked at again; nil: when something happens to it. It changes nothing when something
+// has happened since, or when the row has been claimed again.
+func (s *Service) rest(ctx context.Context, table, id string, until time.Time, next *time.Time) error {
 	name, kind := "id", "uuid"
 	switch table {
 	case "payout_accounts":
@@ -123,7 +127,7 @@ func (s *Service) rest(ctx context.Context, table, id string, next *time.Time) e
 	case "webhook_events", "chargebacks":
 		kind = "text"
 	}
-	_, err := s.db.Exec(ctx, `UPDATE `+table+` SET next_try_at = CASE WHEN next_try_at <= $3 THEN next_try_at ELSE $2 END WHERE `+name+` = $1::text::`+kind, id, next, time.Now().UTC())
+	_, err := s.db.Exec(ctx, `UPDATE `+table+` SET next_try_at = $2 WHERE `+name+` = $1::text::`+kind+` AND next_try_at = $3`, id, next, until)
 	return err
 }
 

@@ -53,6 +53,7 @@ type world struct {
 	clock    *clock.Virtual
 	sim      *stripesim.Simulator
 	simURL   string
+	line     *line
 	bus      *bus.Postgres
 	inbox    *outbox.Inbox
 	peers    *neighbours
@@ -133,7 +134,8 @@ func open(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	w.sim = sim
-	rail := httptest.NewServer(sim.Handler())
+	w.line = &line{rail: sim.Handler()}
+	rail := httptest.NewServer(w.line)
 	w.simURL = rail.URL
 	config := payment.Config{SecretKey: secretKey, PublishableKey: publicKey, WebhookSecrets: []string{"whsec_other", hookKey}, APIURL: rail.URL,
 		Timeout: patience, Fee: 1000, FeeByCategory: map[string]int{"charity": 0}, PublicURL: "http://tulifo.test"}
