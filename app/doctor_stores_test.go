@@ -133,6 +133,7 @@ func TestDoctorExaminesEachServer(t *testing.T) {
 		{"a MongoDB that is no address", one("MONGODB_URI", "geheim"), "FAULT MongoDB at MONGODB_URI: MONGODB_URI is not the address of a MongoDB"},
 		{"a MongoDB that is down", one("MONGODB_URI", in(documents, elsewhere)), "FAULT MongoDB at MONGODB_URI: no server that takes writes answers"},
 		{"a MongoDB's wrong password", one("MONGODB_URI", in(documents, login("tulifo", "geheim"))), "FAULT MongoDB at MONGODB_URI: it refuses the user or password of MONGODB_URI"},
+		{"a MongoDB's user without rights", one("MONGODB_URI", servertest.OwnGuardedMongo(t).URL()), "FAULT MongoDB at MONGODB_URI: the user may not write and index in database tulifo_gig; grant it readWrite there"},
 		{"another replica set", one("MONGODB_URI", strings.Replace(documents, "rs0", "rs9", 1)), "FAULT MongoDB at MONGODB_URI: no server that takes writes answers; check the address, its replicaSet"},
 		{"a good S3", s3(), "ok    S3 at S3_ENDPOINT"},
 		{"an S3 that is no address", s3("S3_ENDPOINT", "geheim"), "FAULT environment: S3_ENDPOINT must be an address"},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -43,6 +44,34 @@ var mongo = &kind{
 			return err
 		}
 		return errors.New("it is no primary yet")
+	},
+}
+
+// guardedMongo asks who comes, and knows one who may read and no more.
+var guardedMongo = &kind{
+	name:  "guarded mongo",
+	ports: mongo.ports,
+	command: func(dir string, port int) ([]string, error) {
+		key := filepath.Join(dir, "key")
+		if err := os.WriteFile(key, []byte("membersOfTheSetShowIt"), 0o600); err != nil {
+			return nil, err
+		}
+		c, err := mongo.command(dir, port)
+		return append(c, "--keyFile", key), err
+	},
+	url: func(port int) string { return "mongodb://reader:geheim@" + local(port) + "/?replicaSet=rs0" },
+	answers: func(dir string, port int) error {
+		if err := mongo.answers(dir, port); err != nil {
+			return err
+		}
+		// Whoever comes from the same machine may make the first user, and then no other.
+		role := document(element(0x02, "role", stringValue("readAnyDatabase")), element(0x02, "db", stringValue("admin")))
+		reader := bytes.Join([][]byte{element(0x02, "createUser", stringValue("reader")), element(0x02, "pwd", stringValue("geheim")), element(0x04, "roles", document(element(0x03, "0", role)))}, nil)
+		_, err := mongoCommand(local(port), reader, "admin")
+		if errors.Is(err, errMongo) && strings.Contains(err.Error(), "requires authentication") {
+			return nil
+		}
+		return err
 	},
 }
 

@@ -117,6 +117,9 @@ func OwnRabbitMQ(t testing.TB) *Server { t.Helper(); return own(t, rabbitmq) }
 // OwnMongo starts a MongoDB, a replica set of one member; it goes when the test ends.
 func OwnMongo(t testing.TB) *Server { t.Helper(); return own(t, mongo) }
 
+// OwnGuardedMongo is OwnMongo whose user may read everything and write nothing.
+func OwnGuardedMongo(t testing.TB) *Server { t.Helper(); return own(t, guardedMongo) }
+
 // OwnS3 starts an S3 server with an empty bucket; both go when the test ends.
 func OwnS3(t testing.TB) (*Server, Bucket) {
 	t.Helper()
