@@ -197,7 +197,7 @@ func (e *environ) moveStores(ctx context.Context, out bool) error {
 		if (r.db == nil) == (target.rooms[i].db == nil) {
 			continue
 		}
-		docs, held, err := moveDocuments(ctx, r, target.rooms[i])
+		docs, held, err := source.moveDocuments(ctx, r, target.rooms[i])
 		if err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
@@ -214,15 +214,20 @@ func (e *environ) moveStores(ctx context.Context, out bool) error {
 // alone refuses while another process works on one of the services.
 func (n *node) alone(ctx context.Context) error {
 	for _, r := range n.rooms {
-		idle, err := outbox.Idle(ctx, r.events(), n.session)
-		if err != nil {
+		if err := n.rests(ctx, r); err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
-		}
-		if !idle {
-			return fmt.Errorf("%s runs; stop every process of the platform, since nothing may be written while its stores are moved", r.name)
 		}
 	}
 	return nil
+}
+
+// rests refuses while another process works on the service.
+func (n *node) rests(ctx context.Context, r *room) error {
+	idle, err := outbox.Idle(ctx, r.events(), n.session)
+	if err == nil && !idle {
+		err = errors.New("it runs; stop every process of the platform, since nothing may be written while its stores are moved")
+	}
+	return err
 }
 
 // settle has the services handle every event that waits, on the bus and in outboxes.
@@ -284,8 +289,8 @@ func movable(ctx context.Context, from, to *room) error {
 }
 
 // moveDocuments copies a service's documents and the events that it holds back. Whenever it is interrupted, one of the two places counts, or
-// neither does until it is run again.
-func moveDocuments(ctx context.Context, from, to *room) (docs, held int, err error) {
+// neither does until it is run again. One where the service has been started meanwhile goes on to count.
+func (n *node) moveDocuments(ctx context.Context, from, to *room) (docs, held int, err error) {
 	if err := mark(ctx, to.docs, filling); err != nil {
 		return 0, 0, err
 	}
@@ -297,6 +302,10 @@ func moveDocuments(ctx context.Context, from, to *room) (docs, held int, err err
 	}
 	if err := mark(ctx, from.docs, left); err != nil {
 		return 0, 0, err
+	}
+	// Nobody starts there any more; who did before may have written what the copy has not.
+	if err := n.rests(ctx, from); err != nil {
+		return 0, 0, errors.Join(err, mark(context.WithoutCancel(ctx), from.docs, ""))
 	}
 	return docs, held, mark(ctx, to.docs, "")
 }

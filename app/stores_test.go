@@ -7,6 +7,8 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -137,6 +139,59 @@ func TestStoresMoveOutAndBack(t *testing.T) {
 	i.kill(t)
 	if code, out, said := i.run(t, "", "check"); code != 0 {
 		t.Errorf("check: %d, %s%s", code, out, said)
+	}
+}
+
+// A service that is started while its documents are copied may write what the copy has not: it keeps them, and the move is run again.
+func TestMoveSeesWhoStartedMeanwhile(t *testing.T) {
+	t.Parallel()
+	s, _ := newSplit(t, nil)
+	vars := map[string]string{}
+	for _, one := range s.env {
+		name, value, _ := strings.Cut(one, "=")
+		vars[name] = value
+	}
+	open := func() (*node, *room) {
+		t.Helper()
+		c, err := readConfig(maps.Clone(vars))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := newNode(t.Context(), c, slog.New(slog.DiscardHandler), nodeOptions{names: []string{"notification"}, poolMax: 4, remote: true, command: true, moving: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(n.close)
+		return n, n.rooms[0]
+	}
+	source, from := open()
+	vars["MONGODB_URI"] = servertest.Mongo(t)
+	_, to := open()
+	move := func() error {
+		_, _, err := source.moveDocuments(t.Context(), from, to)
+		return err
+	}
+	state := func(r *room) string {
+		t.Helper()
+		state, err := stateOf(t.Context(), r.docs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
+	if err := move(); err == nil || !strings.Contains(err.Error(), "it runs; stop every process") {
+		t.Errorf("under a service that has started: %v", err)
+	}
+	if here, there := state(from), state(to); here != "" || there != filling {
+		t.Errorf("the documents count where they were: %q, and not where they were to go: %q", here, there)
+	}
+	s.kill(t, "notification")
+	s.down(t, "notification")
+	if err := move(); err != nil {
+		t.Errorf("once it is stopped: %v", err)
+	}
+	if here, there := state(from), state(to); here != left || there != "" {
+		t.Errorf("the documents are left: %q, and count where they went: %q", here, there)
 	}
 }
 
