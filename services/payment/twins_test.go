@@ -3,10 +3,14 @@ package payment_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
+	"tulifo/event"
 	"tulifo/platform/api/apitest"
 	"tulifo/platform/postgres"
 )
@@ -163,4 +167,28 @@ func TestTwinsAskAboutOneRefund(t *testing.T) {
 		t.Errorf("after the older answer the refund is %s", s)
 	}
 	w.sound()
+}
+
+// How an account stands is not told from an answer that the news of its completion has overtaken.
+func TestTwinsAskAboutOneAccount(t *testing.T) {
+	w := start(t)
+	late := uuid.New()
+	w.tell(late, event.UserCreated{UserID: late, Email: "verify.later@example.com", Role: "worker", Verified: true})
+	w.settle()
+	w.Call(apitest.Call{What: "to be completed", As: w.Token("worker", late), Path: "/api/payments/payout-account", Body: `{}`, Status: 201, Has: `"status":"pending"`})
+	w.settle()
+	id, err := postgres.One[string](t.Context(), w.db, `UPDATE payout_accounts SET next_try_at = clock_timestamp() RETURNING account_id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := w.step(w.line.hold("GET", "/v1/accounts/"+id))
+	w.rail(secretKey, "POST", "/_control/accounts/"+id, url.Values{"verification": {"verified"}}, "")
+	w.idle()
+	w.later(0)
+	first()
+	w.settle()
+	status, err := postgres.One[string](t.Context(), w.db, `SELECT status FROM payout_accounts`)
+	if err != nil || status != "verified" {
+		t.Errorf("the account is %s, %v", status, err)
+	}
 }
