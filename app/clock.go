@@ -13,6 +13,7 @@ import (
 	"tulifo/platform/bus"
 	"tulifo/platform/clock"
 	"tulifo/platform/errs"
+	"tulifo/platform/pause"
 	"tulifo/platform/rehearsal"
 )
 
@@ -323,20 +324,11 @@ func (m *mover) seen(ctx context.Context, idle bool) error {
 			m.tell("waiting for %s", what)
 			told = what
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 5*time.Millisecond); err != nil {
 			if errors.Is(err, context.DeadlineExceeded) {
 				return fmt.Errorf("waited %s for %s; start it, or give it longer with --timeout", m.timeout, what)
 			}
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"tulifo/platform/pause"
 )
 
 const (
@@ -135,7 +137,7 @@ func (l *load) RoundTrip(req *http.Request) (*http.Response, error) {
 			res.Body = io.NopCloser(bytes.NewReader(answer))
 			return res, nil
 		}
-		if err := pause(req.Context(), 100*time.Millisecond); err != nil {
+		if err := pause.For(req.Context(), 100*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"tulifo/platform/kv"
 	"tulifo/platform/obs"
 	"tulifo/platform/outbox"
+	"tulifo/platform/pause"
 	"tulifo/platform/peer"
 	"tulifo/platform/postgres"
 	"tulifo/platform/rehearsal"
@@ -382,7 +383,7 @@ func awaitStore(ctx context.Context, c Config, log *slog.Logger, variable string
 			log.Warn("waiting for the database", "for", c.DatabaseWait.String(), "error", shortCause(err))
 			told = true
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tulifo/platform/crash"
+	"tulifo/platform/pause"
 	"tulifo/platform/soak"
 )
 
@@ -85,7 +86,7 @@ func (p *points) moved(ctx context.Context, at time.Time) error {
 			p.load.t.Logf("clock set: %s%s", out, errOut)
 			return ctx.Err()
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"tulifo/platform/api"
 	"tulifo/platform/audit"
 	"tulifo/platform/bus"
+	"tulifo/platform/pause"
 	"tulifo/platform/peer"
 	"tulifo/platform/rehearsal"
 	"tulifo/platform/timer"
@@ -41,10 +42,8 @@ func (l *loops) keep(ctx context.Context, name string, fn func(context.Context) 
 				return
 			}
 			l.log.WarnContext(ctx, "a loop ended and is begun again", "loop", name, "error", err)
-			select {
-			case <-ctx.Done():
+			if pause.For(ctx, wait) != nil {
 				return
-			case <-time.After(wait):
 			}
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tulifo/platform/clock"
+	"tulifo/platform/pause"
 	"tulifo/platform/servertest"
 	"tulifo/platform/timer"
 )
@@ -69,7 +70,7 @@ func (p *platform) walk(v *clock.Virtual, out io.Writer) walk {
 		set: func(_ context.Context, at time.Time) error { v.Set(at); return nil },
 		still: func(ctx context.Context) error {
 			for timer.Busy() {
-				if err := pause(ctx, time.Millisecond); err != nil {
+				if err := pause.For(ctx, time.Millisecond); err != nil {
 					return err
 				}
 			}

@@ -17,6 +17,7 @@ import (
 	"tulifo/platform/clock"
 	"tulifo/platform/obs"
 	"tulifo/platform/outbox"
+	"tulifo/platform/pause"
 	"tulifo/platform/postgres/pgtest"
 )
 
@@ -179,7 +180,7 @@ func awaitReady(t *testing.T, port int) {
 		if err == nil {
 			return
 		}
-		if pause(ctx, 20*time.Millisecond) != nil {
+		if pause.For(ctx, 20*time.Millisecond) != nil {
 			t.Fatalf("port %d: %v", port, err)
 		}
 	}
@@ -196,7 +197,7 @@ func awaitPort(t *testing.T, port int) {
 			c.Close()
 			return
 		}
-		if pause(ctx, 20*time.Millisecond) != nil {
+		if pause.For(ctx, 20*time.Millisecond) != nil {
 			t.Fatalf("nothing answers on port %d: %v", port, err)
 		}
 	}

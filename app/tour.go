@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"tulifo/platform/pause"
 )
 
 // tour walks journey J1 against a running platform, through its gateway only, as a client and a worker would. It is a newcomer's first
@@ -98,7 +100,7 @@ func (t *tour) await(ctx context.Context, at time.Time) error {
 		if left <= 0 {
 			return nil
 		}
-		if err := pause(ctx, min(left, time.Second)); err != nil {
+		if err := pause.For(ctx, min(left, time.Second)); err != nil {
 			return err
 		}
 	}
@@ -193,7 +195,7 @@ func until[T any](ctx context.Context, t *tour, path, token string, is func(T) b
 		if err == nil && is(got) {
 			return got, nil
 		}
-		if pause(ctx, lookEvery) != nil {
+		if pause.For(ctx, lookEvery) != nil {
 			if err == nil {
 				err = fmt.Errorf("%s is still %+v", path, got)
 			}
@@ -244,7 +246,7 @@ func (t *tour) mailedLink(ctx context.Context, to string) (*url.URL, error) {
 				return url.Parse(link)
 			}
 		}
-		if pause(ctx, lookEvery) != nil {
+		if pause.For(ctx, lookEvery) != nil {
 			return nil, errors.Join(fmt.Errorf("no mail with a link reached %s", to), err)
 		}
 	}

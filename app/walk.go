@@ -10,6 +10,7 @@ import (
 
 	"tulifo/platform/bus"
 	"tulifo/platform/outbox"
+	"tulifo/platform/pause"
 	"tulifo/platform/timer"
 )
 
@@ -80,7 +81,7 @@ func (a awaited) Fire(ctx context.Context, now time.Time) error {
 			}
 			return nil
 		}
-		if err := pause(ctx, 5*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 5*time.Millisecond); err != nil {
 			return fmt.Errorf("what is due in %s at %s was not done: %w", a.name, due.UTC().Format(time.RFC3339), err)
 		}
 	}
@@ -127,7 +128,7 @@ func (w walk) settle(ctx context.Context) error {
 		if !due && after == before {
 			return nil
 		}
-		if err := pause(ctx, time.Millisecond); err != nil {
+		if err := pause.For(ctx, time.Millisecond); err != nil {
 			return fmt.Errorf("calls at the rail and mail have not come to rest: %w", err)
 		}
 	}

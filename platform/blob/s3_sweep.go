@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tulifo/platform/errs"
+	"tulifo/platform/pause"
 )
 
 // Sweep is Store's. It also removes the notices that a crash left.
@@ -121,10 +122,8 @@ func (s *S3) unswept(ctx context.Context, ref Ref) error {
 		if err != nil || !named {
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(noticePause):
+		if err := pause.For(ctx, noticePause); err != nil {
+			return err
 		}
 	}
 }

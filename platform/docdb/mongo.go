@@ -19,6 +19,7 @@ import (
 
 	"tulifo/platform/crash"
 	"tulifo/platform/errs"
+	"tulifo/platform/pause"
 )
 
 const (
@@ -230,15 +231,13 @@ func (t *mongoTx) end(ctx context.Context) {
 func (d *mongoDB) release(session bson.Raw) {
 	ctx, cancel := context.WithTimeout(context.Background(), abandoned)
 	defer cancel()
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for rest := 100 * time.Millisecond; ; rest = min(2*rest, time.Second) {
 		err := d.client.Database("admin").RunCommand(ctx, bson.D{{Key: "killSessions", Value: bson.A{session}}}).Err()
 		if err == nil || !away(err) || errors.Is(err, mongo.ErrClientDisconnected) {
 			return
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, rest) != nil {
 			return
-		case <-time.After(pause):
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"tulifo/platform/docdb"
 	"tulifo/platform/errs"
+	"tulifo/platform/pause"
 )
 
 const (
@@ -39,20 +40,9 @@ func (l *lease) lead(ctx context.Context, fn func(context.Context) error) error 
 	for {
 		// What fn or the store complains of is theirs to log; the lease is asked for again either way.
 		_ = l.once(ctx, fn)
-		if err := pause(ctx, takeover/2+rand.N(takeover/2)); err != nil {
+		if err := pause.For(ctx, takeover/2+rand.N(takeover/2)); err != nil {
 			return err
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }
 

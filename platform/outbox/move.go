@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"tulifo/platform/pause"
 	"tulifo/platform/postgres"
 )
 
@@ -59,7 +60,7 @@ func Idle(ctx context.Context, db DB, session *postgres.Session) (bool, error) {
 		if err == nil || time.Since(began) > 2*leaseTime {
 			return err == nil, nil
 		}
-		if err := pause(ctx, takeover); err != nil {
+		if err := pause.For(ctx, takeover); err != nil {
 			return false, err
 		}
 	}

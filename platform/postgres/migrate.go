@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"tulifo/platform/pause"
 )
 
 // Migration is the migrations of one schema: goose files NNNN_name.sql at the top of FS or in its folder migrations.
@@ -89,7 +91,7 @@ func (s step) patiently(ctx context.Context, db *sql.DB) error {
 		if !refused || pg.Code != "55P03" && pg.Code != "40P01" || time.Since(began) > tablesWait {
 			return err
 		}
-		if err := pause(ctx, rest); err != nil {
+		if err := pause.For(ctx, rest); err != nil {
 			return err
 		}
 	}

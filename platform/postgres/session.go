@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tulifo/platform/errs"
+	"tulifo/platform/pause"
 )
 
 const (
@@ -116,7 +117,7 @@ func (s *Session) Listen(ctx context.Context, channel string, fn func(payload st
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if err := pause(ctx, reconnectAt); err != nil {
+		if err := pause.For(ctx, reconnectAt); err != nil {
 			return err
 		}
 	}
@@ -207,7 +208,7 @@ func (s *Session) Lead(ctx context.Context, key string, fn func(context.Context)
 				s.log.Warn("what runs under a lock has failed and is begun again", "lock", key, "error", err)
 			}
 		}
-		if err := pause(ctx, takeover/2+rand.N(takeover/2)); err != nil {
+		if err := pause.For(ctx, takeover/2+rand.N(takeover/2)); err != nil {
 			return err
 		}
 	}
@@ -225,15 +226,4 @@ func (s *Session) lead(ctx context.Context, held *Held, fn func(context.Context)
 		}
 	}()
 	return fn(ctx)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"tulifo/platform/pause"
 )
 
 // submit hands run to the goroutine that owns the connection. While the database is away, the answer comes at once.
@@ -55,7 +57,7 @@ func (s *Session) loop() {
 			level = slog.LevelWarn
 		}
 		s.log.Log(s.ctx, level, "the session with the database is broken and is built again", "error", err)
-		if pause(s.ctx, rest) != nil {
+		if pause.For(s.ctx, rest) != nil {
 			s.setDown(errClosed)
 			return
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tulifo/platform/crash"
+	"tulifo/platform/pause"
 )
 
 const (
@@ -64,7 +65,7 @@ func retried(ctx context.Context, try func() error) error {
 		if !repeatable(err) || n == attempts {
 			return err
 		}
-		if pause(ctx, time.Duration(n)*(2*time.Millisecond+rand.N(8*time.Millisecond))) != nil {
+		if pause.For(ctx, time.Duration(n)*(2*time.Millisecond+rand.N(8*time.Millisecond))) != nil {
 			return err
 		}
 	}

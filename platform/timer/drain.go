@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"tulifo/platform/pause"
 )
 
 // Advance is a walk of the business clock: how far, and what is to be done at each stop.
@@ -31,7 +33,7 @@ func Drain(ctx context.Context, a Advance, timed ...Timed) error {
 	}
 	var at, last time.Time // where the clock was last set to; what was last due
 	var since time.Time    // last is due since then, by the machine's time
-	pause := time.Millisecond
+	rest := time.Millisecond
 	for {
 		least, all, err := earliest(ctx, timed)
 		if err != nil {
@@ -47,13 +49,13 @@ func Drain(ctx context.Context, a Advance, timed ...Timed) error {
 			at = least
 		}
 		if !least.Equal(last) {
-			last, since, pause = least, time.Now(), time.Millisecond
+			last, since, rest = least, time.Now(), time.Millisecond
 		} else if time.Since(since) > stuckAfter {
 			return fmt.Errorf("what is due at %s stays due after it was fired", least.Format(time.RFC3339Nano))
-		} else if err := wait(ctx, pause); err != nil {
+		} else if err := pause.For(ctx, rest); err != nil {
 			return err
 		} else {
-			pause = min(2*pause, lookAgain)
+			rest = min(2*rest, lookAgain)
 		}
 		for i, t := range timed {
 			if due := all[i]; due.IsZero() || due.After(at) {
@@ -90,15 +92,4 @@ func earliest(ctx context.Context, timed []Timed) (least time.Time, all []time.T
 		}
 	}
 	return least, all, nil
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

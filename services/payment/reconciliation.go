@@ -14,6 +14,7 @@ import (
 	"tulifo/platform/audit"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/pause"
 	"tulifo/platform/postgres"
 )
 
@@ -244,10 +245,8 @@ func (s *Service) balances(ctx context.Context, r *report) error {
 		if n+1 == balanceLooks {
 			break
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(balancePause):
+		if err := pause.For(ctx, balancePause); err != nil {
+			return err
 		}
 	}
 	all := maps.Clone(r.own)

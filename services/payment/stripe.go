@@ -15,6 +15,7 @@ import (
 	"tulifo/platform/crash"
 	"tulifo/platform/errs"
 	"tulifo/platform/money"
+	"tulifo/platform/pause"
 )
 
 // forgets is after which age of a call the rail may no longer know its key (it promises a day), so that the object is looked for first.
@@ -102,10 +103,8 @@ func refused(err error) (code string, ok bool) {
 func awaited[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	out, err := ask()
 	for n := 0; inUse(err) && n < 50; n++ {
-		select {
-		case <-ctx.Done():
-			return out, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
+			return out, err
 		}
 		out, err = ask()
 	}
