@@ -60,8 +60,8 @@ var guardedMongo = &kind{
 		return append(c, "--keyFile", key), err
 	},
 	url: func(port int) string { return "mongodb://reader:geheim@" + local(port) + "/?replicaSet=rs0" },
-	answers: func(dir string, port int) error {
-		if err := mongo.answers(dir, port); err != nil {
+	answers: func(url string, port int) error {
+		if err := mongo.answers(url, port); err != nil {
 			return err
 		}
 		// Whoever comes from the same machine may make the first user, and then no other.

@@ -64,12 +64,12 @@ func (s *Service) Retry(ctx context.Context, now time.Time) error {
 // work makes one step of each due row of a table. A row is claimed just before its step, so that no other process takes it, and a process that dies
 // holds up no more rows than it was working on.
 func work[T any](ctx context.Context, s *Service, now time.Time, table, id, columns string, idOf func(T) string, attempts func(T) int, step func(context.Context, T) error) error {
-	asked, kind := "", "uuid"
+	also, kind := "", "uuid"
 	switch table {
 	case "refunds", "payouts":
-		asked = `asked_at = coalesce(asked_at, $1), turn = turn + 1, `
+		also = `asked_at = coalesce(asked_at, $1), turn = turn + 1, `
 	case "payout_accounts":
-		asked = `turn = turn + 1, `
+		also = `turn = turn + 1, `
 	case "webhook_events", "chargebacks":
 		kind = "text"
 	}
@@ -79,7 +79,7 @@ func work[T any](ctx context.Context, s *Service, now time.Time, table, id, colu
 	}
 	until := now.Add(lease).Truncate(time.Microsecond) // as it is stored
 	claim := func(one string) (row T, ok bool) {
-		rows, err := postgres.All[T](ctx, s.db, `UPDATE `+table+` SET `+asked+`next_try_at = $2, attempts = attempts + 1
+		rows, err := postgres.All[T](ctx, s.db, `UPDATE `+table+` SET `+also+`next_try_at = $2, attempts = attempts + 1
 			WHERE `+id+` = (SELECT `+id+` FROM `+table+` WHERE `+id+` = $3::text::`+kind+` AND next_try_at <= $1 FOR UPDATE SKIP LOCKED)
 			RETURNING `+columns, now, until, one)
 		if err != nil {

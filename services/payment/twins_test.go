@@ -27,6 +27,7 @@ type late struct {
 	method, path string
 	left, come   chan struct{}
 	lost         bool // it never comes, and the connection ends
+	broken       bool // it says that the rail has a fault
 }
 
 // hold keeps the next answer to such a request.
@@ -56,6 +57,10 @@ func (l *line) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	<-a.come
 	if a.lost {
 		panic(http.ErrAbortHandler)
+	}
+	if a.broken {
+		http.Error(w, "", http.StatusInternalServerError)
+		return
 	}
 	for name, values := range said.Header() {
 		w.Header()[name] = values
@@ -191,4 +196,28 @@ func TestTwinsAskAboutOneAccount(t *testing.T) {
 	if err != nil || status != "verified" {
 		t.Errorf("the account is %s, %v", status, err)
 	}
+}
+
+// A step that fails leaves alone what somebody has claimed since.
+func TestFailedStepLeavesTheTwinsClaim(t *testing.T) {
+	w, _ := funded(t)
+	w.Call(apitest.Call{What: "withdraw", As: w.asWorker, Path: "/api/payments/payouts", Body: `{}`, Status: 201})
+	w.transferred()
+	broken := w.line.hold("POST", "/v1/payouts")
+	broken.broken = true
+	first := w.step(broken)
+	w.idle()
+	second := w.step(w.line.hold("POST", "/v1/payouts"))
+	claimed, err := w.pay.RetryDue(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first()
+	if due, err := w.pay.RetryDue(t.Context()); err != nil || !due.Equal(claimed) {
+		t.Errorf("the rail is asked again at %v instead of %v: %v", due, claimed, err)
+	}
+	second()
+	w.settle()
+	w.told(map[string]int{"payout.paid": 1})
+	w.sound()
 }
