@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"net/url"
 	"strings"
@@ -194,14 +195,7 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 		i := p.pick(int(first), tried)
 		t := p.targets[i]
 		tried |= 1 << min(i, 63)
-		out := *r
-		u := *r.URL
-		u.Scheme, u.Host = t.scheme, t.name
-		out.URL = &u
-		if x != nil && x.body != nil {
-			out.Body = x.body // the proxy's own wrapper cannot be read any more once a failed dial has closed it
-		}
-		res, err := p.transport.RoundTrip(&out)
+		res, err := p.send(t, x, r)
 		if err == nil {
 			t.well()
 			return res, nil
@@ -209,6 +203,25 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 		p.blame(t, x, late(r.Context()), r.Context().Err() != nil, err)
 		if !errors.As(err, new(*dialError)) || r.Context().Err() != nil || try >= p.service.retries || try+1 >= len(p.targets) {
 			return nil, err
+		}
+	}
+}
+
+// send sends r to a target, over the first connection that the target has not closed.
+func (p *pool) send(t *address, x *exchange, r *http.Request) (*http.Response, error) {
+	for {
+		s := &sending{ReadCloser: r.Body}
+		out := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: s.on}))
+		u := *r.URL
+		u.Scheme, u.Host = t.scheme, t.name
+		out.URL = &u
+		if x != nil && x.body != nil {
+			s.ReadCloser = x.body // the proxy's own wrapper cannot be read any more once a failed dial has closed it
+			out.Body = s
+		}
+		res, err := p.transport.RoundTrip(out)
+		if err == nil || !s.stale.Load() || r.Context().Err() != nil {
+			return res, err
 		}
 	}
 }

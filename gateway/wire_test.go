@@ -136,6 +136,35 @@ func TestAReadIsAskedAgainOnlyWhenAnIdleConnectionWasClosed(t *testing.T) {
 	}
 }
 
+// A target closes an idle connection just before the next write, which has to go over another: it was never sent.
+func TestAWriteGoesOverNoClosedConnection(t *testing.T) {
+	hung := make(chan struct{})
+	var asked atomic.Int64
+	d := script(t, func(_ int64, c net.Conn, in *bufio.Reader) {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		b, _ := io.ReadAll(r.Body)
+		asked.Add(1)
+		fmt.Fprint(c, whole(string(b)))
+		c.Close()
+		hung <- struct{}{}
+	})
+	const writes = 300
+	for i := range writes {
+		said := fmt.Sprintf("write %d", i)
+		c := call{method: []string{"POST", "PUT", "PATCH"}[i%3], path: "/api/bookings/1", body: said}
+		if a := d.do(t, c); a.status != 200 || a.body != said {
+			t.Fatalf("%s: %d %s\n%s", said, a.status, a.body, d.log)
+		}
+		<-hung
+	}
+	if asked.Load() != writes {
+		t.Errorf("%d writes were taken %d times", writes, asked.Load())
+	}
+}
+
 func TestATargetThatMisbehaves(t *testing.T) {
 	var asked atomic.Int64
 	d := script(t, func(_ int64, c net.Conn, in *bufio.Reader) {

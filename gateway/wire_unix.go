@@ -10,3 +10,10 @@ func (w *wire) look(fd uintptr) bool {
 	w.whole = n < 0 && (err == syscall.EAGAIN || err == syscall.EINTR)
 	return true
 }
+
+// atEnd says whether the other side has closed a socket. What there is to read stays there for the one who reads it.
+func atEnd(fd uintptr) bool {
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+	return n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+}
