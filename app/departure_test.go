@@ -139,7 +139,7 @@ func (m *market) departing(path string, asked map[string]any, bookings int64) {
 		both.Go(func() { booked = m.call(ctx, http.MethodPost, path, client.token, body, http.StatusCreated, nil) })
 		both.Go(func() { left = m.call(ctx, http.MethodDelete, "/api/auth/me", leaver.token, nil, http.StatusOK, nil) })
 		both.Wait()
-		if booked != nil && strings.Contains(booked.Error(), "500") {
+		if booked != nil && strings.Contains(booked.Error(), " 500 ") {
 			m.t.Errorf("round %d: %v", round, booked)
 		}
 		m.settle(m.t)

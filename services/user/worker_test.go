@@ -114,7 +114,7 @@ func TestPublicViews(t *testing.T) {
 	}
 	w.Call(apitest.Call{What: "a worker who shares none", As: cyn.token, Path: client, Status: 404})
 	for _, a := range seen {
-		for _, secret := range []string{"example.com", "email", "52.5", "13.4", `"lat"`, "status", "settings"} {
+		for _, secret := range []string{"example.com", "email", "52.512", "13.412", `"lat"`, `"lon"`, "status", "settings"} {
 			if strings.Contains(string(a.Body), secret) {
 				t.Errorf("%q is in %s", secret, a.Body)
 			}
