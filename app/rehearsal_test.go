@@ -46,7 +46,7 @@ func TestRehearsalInClumsyHands(t *testing.T) {
 	i.signal(t, syscall.SIGSTOP)
 	says(1, "give it longer with --timeout", "clock", "advance", "1h", "--timeout", "300ms")
 	waiting := launch(t, i.env, i.attr, "clock", "set", "2026-03-02T12:00:00Z", "--data", i.dir)
-	soon(t, "the command to say whom it waits for", time.Minute, func() bool { return strings.Contains(waiting.err.String(), "waiting for process ") })
+	soon(t, "the command to say whom it waits for", time.Minute, func() bool { return strings.Contains(waiting.err.String(), "waiting for ") })
 	says(1, "another command moves the clock", "clock", "advance", "1h")
 	waiting.kill(t)
 	i.signal(t, syscall.SIGCONT)
