@@ -133,7 +133,8 @@ func TestPayoutRefusals(t *testing.T) {
 	}
 	verification("refused")
 	_, err = until(t.Context(), m.tour, payouts, m.worker.token, func([]struct{}) bool {
-		status, said := m.keyed(m.worker, payouts, "", `{"amount":0.01}`)
+		// More than there is: until the platform has heard of the refusal, an amount that she has would go out.
+		status, said := m.keyed(m.worker, payouts, "", `{"amount":1000}`)
 		return status == http.StatusConflict && strings.Contains(said, "payout_account_refused")
 	})
 	if err != nil {
