@@ -131,16 +131,27 @@ func (p *platform) settle(t *testing.T) {
 	}
 }
 
-// intact fails the test on every broken invariant.
+// intact waits until no invariant is broken: what is sealed in the background may be a moment late.
 func (p *platform) intact(t *testing.T) {
 	t.Helper()
 	p.settle(t)
-	broken, err := p.machine.node.check(t.Context(), true)
-	if err != nil {
-		t.Errorf("check: %v", err)
-	}
-	for _, b := range broken {
-		t.Error(b)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for said := ""; ; {
+		broken, err := p.machine.node.check(t.Context(), true)
+		if err != nil {
+			t.Fatalf("check: %v", err)
+		}
+		if len(broken) == 0 {
+			return
+		}
+		if now := strings.Join(broken, "\n"); now != said {
+			said = now
+			t.Logf("not yet: %s", said)
+		}
+		if pause.For(ctx, 50*time.Millisecond) != nil {
+			t.Fatalf("broken:\n%s", said)
+		}
 	}
 }
 
