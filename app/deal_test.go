@@ -257,6 +257,7 @@ func TestEverybodyMovesAtOnce(t *testing.T) {
 		}
 	}
 	m.must(m.p.machine.stripe.Idle(ctx))
+	m.p.settle(t)
 	m.balanced(m.worker)
 	m.p.intact(t)
 }
