@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,10 +26,7 @@ type points struct {
 // armed starts the platform so that it dies at the point.
 func (p *points) armed(t *testing.T, point string) {
 	t.Helper()
-	plain := p.env
-	p.env = append(p.env[:len(p.env):len(p.env)], "TULIFO_CRASH="+point)
-	p.launch(t)
-	p.env = plain
+	p.launchIn(t, append(slices.Clip(p.env), "TULIFO_CRASH="+point))
 	// What the last death left over may bring it to the point while it starts.
 	soon(t, "the platform to run, or to die", time.Minute, func() bool {
 		select {
@@ -112,7 +110,7 @@ func TestCrashAtNamedPoints(t *testing.T) {
 	} else {
 		p.armed(t, all[0])
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(soak.N(1, 60))*crashBound)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(soak.N(2, 60))*crashBound)
 	t.Cleanup(cancel)
 	p.load = &load{t: t, gateway: p.at(gatewayPort), inbox: p.at(inboxPort), rail: p.at(stripePort), secret: secretOf(t, p.dir, "STRIPE_SECRET_KEY"), ctx: ctx, stop: make(chan struct{}), began: time.Now(), rand: soak.Rand(t)}
 	p.load.away.Store(true)
@@ -128,6 +126,7 @@ func TestCrashAtNamedPoints(t *testing.T) {
 		p.armed(t, all[0])
 	}
 	go p.journeys(t)
+	t.Cleanup(func() { cancel(); <-p.done })
 	missed := 0
 	for n, point := range all {
 		died, from := time.Now(), p.load.ok.Load()
@@ -141,11 +140,15 @@ func TestCrashAtNamedPoints(t *testing.T) {
 				return p.load.ok.Load() > from+2
 			}
 		})
-		if p.load.ok.Load() > from+2 && alive(p.cmd.Process.Pid) {
+		if alive(p.cmd.Process.Pid) {
+			if p.load.ok.Load() <= from+2 {
+				t.Fatalf("the journeys ended before %q", point)
+			}
 			t.Logf("%s was not passed in three journeys", point)
 			missed++
-			p.kill(t)
+			_ = p.cmd.Process.Kill() // which it may have done to itself by now
 		}
+		p.exit(t, time.Minute)
 		if t.Failed() {
 			t.Fatalf("after %q", point)
 		}

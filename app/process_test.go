@@ -217,7 +217,13 @@ func (i *installation) up(t *testing.T, flags ...string) {
 
 func (i *installation) launch(t *testing.T, flags ...string) {
 	t.Helper()
-	i.process = launch(t, i.env, i.attr, append([]string{"up", "--data", i.dir, "--port-base", strconv.Itoa(i.base)}, flags...)...)
+	i.launchIn(t, i.env, flags...)
+}
+
+// launchIn is launch in an environment that is not the installation's.
+func (i *installation) launchIn(t *testing.T, env []string, flags ...string) {
+	t.Helper()
+	i.process = launch(t, env, i.attr, append([]string{"up", "--data", i.dir, "--port-base", strconv.Itoa(i.base)}, flags...)...)
 }
 
 func (i *installation) running(t *testing.T) {
