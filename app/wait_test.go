@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -46,8 +47,11 @@ func TestServiceStartsBeforeItsDatabase(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		patient.terminate(t)
-		if err := server.Stop(t.Context()); err != nil {
-			t.Log(err)
+		// The test's own context has ended by now.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := server.Stop(ctx); err != nil {
+			t.Error(err)
 		}
 	})
 	awaitReady(t, portOf("review")+base)
