@@ -1,6 +1,7 @@
 package stripesim_test
 
 import (
+	"context"
 	"net/url"
 	"slices"
 	"sync"
@@ -8,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stripe/stripe-go/v85"
+
+	"tulifo/platform/stripesim"
 )
 
 func TestRefunds(t *testing.T) {
@@ -153,4 +156,26 @@ func TestDisputes(t *testing.T) {
 		}
 	}
 	must(w.client.V1Refunds.Create(ctx, &stripe.RefundCreateParams{PaymentIntent: &inquiry.ID}))(w)
+}
+
+// Who asks at the moment at which a refund ends waits for the webhook that says so.
+func TestIdleWhileARefundEnds(t *testing.T) {
+	w := start(t)
+	pi := must(w.pay(100_000, "pm_card_pendingRefund"))(w)
+	w.idle()
+	w.control(stripesim.Control{Hold: []string{"refund.created", "charge.refunded"}})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for n := range 40 {
+		re := must(w.client.V1Refunds.Create(t.Context(), &stripe.RefundCreateParams{PaymentIntent: &pi.ID, Amount: stripe.Int64(100)}))(w)
+		var all sync.WaitGroup
+		for range 64 {
+			all.Go(func() {
+				if err := w.sim.Idle(ctx); err != nil || len(about(w.hooks.seen(), re.ID)) == 0 {
+					t.Errorf("%d: idle before its webhook, %v", n, err)
+				}
+			})
+		}
+		all.Wait()
+	}
 }

@@ -2,7 +2,6 @@ package stripesim
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -135,18 +134,18 @@ func (s *Simulator) sending() (url string, c Control, tries map[uint64]try) {
 
 // queue walks the undelivered events in order.
 func (s *Simulator) queue(fn func(queued) bool) error {
-	var failed error
-	err := s.store.view(func(t *tx) error {
-		t.ascend(keyQueue, "", func(key string, value []byte) bool {
-			q := queued{seq: orderOf(key)}
-			if failed = json.Unmarshal(value, &q.delivery); failed != nil {
-				return false
-			}
-			return fn(q)
-		})
-		return nil
+	return s.store.view(func(t *tx) error { return t.queue(fn) })
+}
+
+func (t *tx) queue(fn func(queued) bool) (err error) {
+	t.ascend(keyQueue, "", func(key string, value []byte) bool {
+		q := queued{seq: orderOf(key)}
+		if err = json.Unmarshal(value, &q.delivery); err != nil {
+			return false
+		}
+		return fn(q)
 	})
-	return cmp.Or(err, failed)
+	return err
 }
 
 // send delivers a round and records what arrived.
@@ -303,14 +302,15 @@ func (s *Simulator) Idle(ctx context.Context) error {
 		changed := s.wait()
 		c := s.Control()
 		busy := false
-		err := s.queue(func(q queued) bool {
-			busy = !c.holds(q.Type)
-			return !busy
-		})
-		if err != nil {
-			return err
-		}
-		err = s.store.view(func(t *tx) error {
+		// One look at both: a task that ends between two would leave its webhook unseen.
+		err := s.store.view(func(t *tx) error {
+			err := t.queue(func(q queued) bool {
+				busy = !c.holds(q.Type)
+				return !busy
+			})
+			if err != nil || busy {
+				return err
+			}
 			t.ascend(keyTask, "", func(_ string, value []byte) bool {
 				var k task
 				if err := json.Unmarshal(value, &k); err != nil || k.Do != "payout" || !c.HoldPayouts {
