@@ -154,11 +154,11 @@ func await(gone <-chan struct{}, ok func() bool) error {
 }
 
 // freePorts are n consecutive ports that nobody listens on, answered by the first. They lie below those that the system gives to outgoing connections,
-// so that they are still free when a server that was killed starts again.
+// so that they are still free when a server that was killed starts again, and below 13000, from where on tests put platforms.
 func freePorts(n int) (int, error) {
 next:
 	for range 1000 {
-		first := 24000 + rand.IntN(8000-n)
+		first := 5000 + rand.IntN(8000-n)
 		for i := range n {
 			l, err := net.Listen("tcp", local(first+i))
 			if err != nil {

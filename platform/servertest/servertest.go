@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Redis is the address of an empty database of the run's Redis, such as redis://127.0.0.1:24000/7; it is emptied when the test ends. Channels of PUBLISH are all databases' alike.
+// Redis is the address of an empty database of the run's Redis, such as redis://127.0.0.1:7000/7; it is emptied when the test ends. Channels of PUBLISH are all databases' alike.
 func Redis(t testing.TB) string {
 	t.Helper()
 	s := need(t, redis)
