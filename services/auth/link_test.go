@@ -71,8 +71,12 @@ func TestLinksThatAreNone(t *testing.T) {
 	w := start(t)
 	w.register("ada@example.com")
 	good := w.link("verify")
+	other := "x"
+	if good[30:31] == other {
+		other = "y"
+	}
 	for what, path := range map[string]string{
-		"cut off": good[:len(good)-2], "flipped": good[:30] + "x" + good[31:], "of another id": "/api/auth/links/" + strings.Repeat("A", 64), "short": "/api/auth/links/x",
+		"cut off": good[:len(good)-2], "flipped": good[:30] + other + good[31:], "of another id": "/api/auth/links/" + strings.Repeat("A", 64), "short": "/api/auth/links/x",
 		"an id": "/api/auth/links/" + uuid.NewString(), "a zero byte": "/api/auth/links/%00",
 	} {
 		if a := w.Do(apitest.Call{Path: path}); a.Status != 404 {
