@@ -227,6 +227,7 @@ func TestForgedIDTokens(t *testing.T) {
 	claim := func(name string, value any) func() {
 		return func() { p.claims = func(c map[string]any) { c[name] = value } }
 	}
+	foreign, confused := foreignKey(), confusedKey(t)
 	for what, change := range map[string]func(){
 		"another nonce":        claim("nonce", "x"),
 		"no nonce":             claim("nonce", nil),
@@ -239,8 +240,8 @@ func TestForgedIDTokens(t *testing.T) {
 		"no subject":           claim("sub", ""),
 		"an endless subject":   claim("sub", strings.Repeat("x", 256)),
 		"alg none":             func() { p.forge = unsigned },
-		"another's key":        func() { p.forge = func(_ jose.SigningKey, b []byte) string { return p.sign(foreignKey(), b) } },
-		"key confusion (HMAC)": func() { p.forge = func(_ jose.SigningKey, b []byte) string { return p.sign(confusedKey(t), b) } },
+		"another's key":        func() { p.forge = func(_ jose.SigningKey, b []byte) string { return p.sign(foreign, b) } },
+		"key confusion (HMAC)": func() { p.forge = func(_ jose.SigningKey, b []byte) string { return p.sign(confused, b) } },
 		"not a token":          func() { p.forge = func(jose.SigningKey, []byte) string { return "x.y.z" } },
 	} {
 		p.with(change, func() {

@@ -65,6 +65,8 @@ type idp struct {
 
 func startProvider(t *testing.T) *idp {
 	t.Helper()
+	// Now, because who signs in waits for an answer only so long.
+	signingKey()
 	p := &idp{t: t, accounts: map[string]account{}, requests: map[string]*signIn{}, codes: map[string]string{}, asked: map[string]int{}}
 	server := httptest.NewUnstartedServer(nil)
 	p.url = "http://" + server.Listener.Addr().String()
