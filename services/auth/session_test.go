@@ -57,7 +57,7 @@ func TestStolenRefreshToken(t *testing.T) {
 		stays bool
 	}{
 		{"at once", func(*world, session) {}, true},
-		{"after nine seconds", func(w *world, _ session) { w.pass(9 * time.Second) }, true},
+		{"after five seconds", func(w *world, _ session) { w.pass(5 * time.Second) }, true},
 		{"after ten seconds", func(w *world, _ session) { w.pass(10 * time.Second) }, false},
 		{"at once, but the child was used", func(w *world, child session) { w.session(w.refresh(child.RefreshToken)) }, false},
 		{"after three days of use", func(w *world, child session) {
