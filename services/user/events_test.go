@@ -63,7 +63,7 @@ func TestReviewsWaiting(t *testing.T) {
 func TestRatingBeforeUser(t *testing.T) {
 	w := start(t)
 	id, booking := uuid.New(), uuid.New()
-	w.publish(envelope(t, booking, revealed(id, 5, 1, 1)))
+	w.deliver(envelope(t, booking, revealed(id, 5, 1, 1)))
 	w.hear(id, event.UserCreated{UserID: id, Email: "a@example.com", Name: "Ada", Role: "worker"})
 	wait(t, func() bool {
 		n, err := postgres.One[int64](t.Context(), w.db, `SELECT total_reviews FROM user_profiles WHERE user_id = $1`, id)
