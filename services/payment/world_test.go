@@ -56,6 +56,7 @@ type world struct {
 	line     *line
 	bus      *bus.Postgres
 	inbox    *outbox.Inbox
+	deaf     func() // stops listening
 	peers    *neighbours
 	client   uuid.UUID
 	worker   uuid.UUID
@@ -162,11 +163,14 @@ func open(t testing.TB) *world {
 	w.inbox = outbox.NewInbox(w.db, "payment", log)
 	w.pay.Subscribe(w.inbox)
 	ctx, cancel := context.WithCancel(context.Background())
-	var loops sync.WaitGroup
-	loops.Go(func() { _ = w.inbox.Run(ctx, w.bus) })
+	var hearing, loops sync.WaitGroup
+	hear, unhear := context.WithCancel(ctx)
+	hearing.Go(func() { _ = w.inbox.Run(hear, w.bus) })
+	w.deaf = func() { unhear(); hearing.Wait() }
 	loops.Go(func() { _ = sim.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
+		w.deaf()
 		loops.Wait()
 		w.bus.Close()
 		session.Close()
