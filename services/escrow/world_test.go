@@ -148,6 +148,7 @@ type world struct {
 	near      *neighbours
 	bus       *bus.Postgres
 	inbox     *outbox.Inbox
+	deaf      func() // stops listening
 	client    uuid.UUID
 	worker    uuid.UUID
 	asClient  string
@@ -185,10 +186,10 @@ func start(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() { _ = w.inbox.Run(ctx, w.bus) })
+	w.deaf = func() { cancel(); work.Wait() }
 	t.Cleanup(func() {
 		w.check()
-		cancel()
-		work.Wait()
+		w.deaf()
 		w.bus.Close()
 		session.Close()
 	})

@@ -27,7 +27,8 @@ func TestThePagesOfTheApp(t *testing.T) {
 		w.tell(id, badge(id, n))
 		w.clock.Advance(time.Minute)
 	}
-	as := w.Token("worker", id)
+	as, stranger := w.Token("worker", id), w.Token("worker", w.someone("Eve", "UTC"))
+	w.rest() // the loops share the pool
 	var titles []string
 	for path := "/api/notifications?limit=10"; path != ""; {
 		var page []notification.Notification
@@ -63,7 +64,6 @@ func TestThePagesOfTheApp(t *testing.T) {
 	if first.ReadAt == nil || second.ReadAt == nil || !first.ReadAt.Equal(*second.ReadAt) {
 		t.Errorf("the first time counts: %v %v", first.ReadAt, second.ReadAt)
 	}
-	stranger := w.Token("worker", w.someone("Eve", "UTC"))
 	w.Calls(
 		apitest.Call{What: "24 are left", As: as, Path: "/api/notifications?unread=true", Status: 200, Has: `"total":24`},
 		apitest.Call{What: "a stranger sees none", As: stranger, Path: "/api/notifications", Status: 200, Has: `"data":[]`},

@@ -49,6 +49,7 @@ type world struct {
 	mongo   string // where the documents are, when they are in MongoDB
 	bus     *bus.Postgres
 	inbox   *outbox.Inbox
+	rest    func() // stops the loops
 	clock   *clock.Virtual
 	service *notification.Service
 	auth    *authority
@@ -123,7 +124,8 @@ func (w *world) run(log *slog.Logger, timers bool) {
 			_ = timer.Run(ctx, timer.Options{Name: notification.Name, Timed: w.service, Clock: w.clock, Log: log})
 		})
 	}
-	w.t.Cleanup(func() { stop(); loops.Wait() })
+	w.rest = func() { stop(); loops.Wait() }
+	w.t.Cleanup(w.rest)
 }
 
 // openInbox has the inbox of up take the mail on l.

@@ -315,6 +315,7 @@ func TestPages(t *testing.T) {
 	if len(byOffset) != 7 || strings.Join(byOffset, " ") != strings.Join(byCursor, " ") {
 		t.Errorf("by offset %v, by cursor %v", byOffset, byCursor)
 	}
+	w.deaf() // the inbox shares the pool
 	for _, page := range []string{user, path + "/stats/" + w.worker.String(), "/api/v1/badges/" + w.worker.String()} {
 		if n := pgtest.Trips(w.db, func() { w.Do(apitest.Call{Path: page}) }); n > 2 {
 			t.Errorf("%s takes %d round trips", page, n)

@@ -80,6 +80,7 @@ type world struct {
 	service  *review.Service
 	bookings *bookings
 	bus      *bus.Postgres
+	deaf     func() // stops listening
 	worker   uuid.UUID
 	client   uuid.UUID
 	asWorker string
@@ -112,10 +113,10 @@ func start(t *testing.T) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() { _ = inbox.Run(ctx, w.bus) })
+	w.deaf = func() { cancel(); work.Wait() }
 	t.Cleanup(func() {
 		w.check()
-		cancel()
-		work.Wait()
+		w.deaf()
 		w.bus.Close()
 		session.Close()
 	})
