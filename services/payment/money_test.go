@@ -118,7 +118,9 @@ func TestTwoRefundsAtOnceNeverExceed(t *testing.T) {
 // refusal waits until an event has failed, and says why.
 func (w *world) refusal() string {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
+	tick, end := time.NewTicker(2*time.Millisecond), time.After(patience)
+	defer tick.Stop()
+	for {
 		parked, err := postgres.All[string](w.t.Context(), w.db, `SELECT reason FROM parked`)
 		if err != nil {
 			w.t.Fatal(err)
@@ -126,8 +128,10 @@ func (w *world) refusal() string {
 		if len(parked) > 0 {
 			return parked[0]
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-end:
 			w.t.Fatal("no event has failed")
+		case <-tick.C:
 		}
 	}
 }

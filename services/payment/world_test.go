@@ -37,7 +37,8 @@ const (
 	secretKey = "sk_test_simulator"
 	publicKey = "pk_test_simulator"
 	hookKey   = "whsec_simulator"
-	patience  = 6 * time.Second
+	patience  = 30 * time.Second // with an outcome
+	railBound = time.Minute      // of a call: no test waits for a rail that does not answer
 )
 
 var monday = time.Date(2026, 3, 2, 8, 0, 0, 0, time.UTC)
@@ -139,7 +140,7 @@ func open(t testing.TB) *world {
 	rail := httptest.NewServer(w.line)
 	w.simURL = rail.URL
 	config := payment.Config{SecretKey: secretKey, PublishableKey: publicKey, WebhookSecrets: []string{"whsec_other", hookKey}, APIURL: rail.URL,
-		Timeout: patience, Fee: 1000, FeeByCategory: map[string]int{"charity": 0}, PublicURL: "http://tulifo.test"}
+		Timeout: railBound, Fee: 1000, FeeByCategory: map[string]int{"charity": 0}, PublicURL: "http://tulifo.test"}
 	if err := config.Validate(); err != nil {
 		t.Fatal(err)
 	}
