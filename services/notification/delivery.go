@@ -174,7 +174,8 @@ func (s *Service) settle(ctx context.Context, d delivery, o outcome, began time.
 		// The try was cut off by us: it is the next start's first.
 		changes = append(changes, docdb.Set("nextTryAt", now))
 	case o.again:
-		changes = append(changes, docdb.Set("nextTryAt", now.Add(gap(d.Attempts))))
+		// Stores compare times to the microsecond: what is finer would not be due yet at the time that RetryDue says.
+		changes = append(changes, docdb.Set("nextTryAt", now.Add(gap(d.Attempts)).Truncate(time.Microsecond)))
 	case o.until != nil:
 		changes = append(changes, docdb.Unset("nextTryAt"), docdb.Set("dueAt", *o.until))
 	default:

@@ -160,6 +160,35 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
+// down is a listener that hangs up on everybody until up returns: a server that is down, whose port nobody else is given meanwhile.
+func down(t *testing.T) (l net.Listener, up func()) {
+	t.Helper()
+	l = listen(t)
+	t.Cleanup(func() { _ = l.Close() })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	return l, func() {
+		t.Helper()
+		until := l.(*net.TCPListener).SetDeadline
+		if err := until(time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		if err := until(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func number(t *testing.T, s string) (n int) {
 	t.Helper()
 	if _, err := fmt.Sscan(s, &n); err != nil {
@@ -292,7 +321,13 @@ func (w *world) kept(collection string, where docdb.Filter) []string {
 // send tries everything that is queued, as the timer would after a while.
 func (w *world) send(after time.Duration) {
 	w.t.Helper()
-	if err := w.service.Retry(w.t.Context(), time.Now().Add(after)); err != nil {
+	w.retry(time.Now().Add(after))
+}
+
+// retry tries everything that is queued up to then.
+func (w *world) retry(then time.Time) {
+	w.t.Helper()
+	if err := w.service.Retry(w.t.Context(), then); err != nil {
 		w.t.Fatalf("retry: %v", err)
 	}
 }
