@@ -37,7 +37,7 @@ func kong(t testing.TB) string {
 
 // hasty is the real route table with deadlines short enough to wait for.
 func hasty(t testing.TB) []byte {
-	return []byte(strings.ReplaceAll(kong(t), "read_timeout: 30000", "read_timeout: 700"))
+	return []byte(strings.ReplaceAll(kong(t), "read_timeout: 30000", "read_timeout: 1500"))
 }
 
 // watchful is the real route table with probes often enough to wait for.

@@ -74,7 +74,7 @@ func (p *pool) ask(ctx context.Context, t *address, a active) (int, error) {
 		return 0, err
 	}
 	r.Header.Set("User-Agent", "tulifo-gateway")
-	res, err := p.transport.RoundTrip(r)
+	res, err := p.probes.RoundTrip(r)
 	if err != nil {
 		return 0, err
 	}

@@ -23,6 +23,7 @@ type pool struct {
 	targets   []*address
 	next      atomic.Uint32
 	transport *http.Transport
+	probes    *http.Transport // a connection for each: what comes late on it is nobody's answer
 	proxy     *httputil.ReverseProxy
 	open      bool // no target wants TLS
 }
@@ -76,6 +77,8 @@ func newPool(g *Gateway, s *service, targets []string) (*pool, error) {
 		MaxResponseHeaderBytes: answerHeader,
 		DisableCompression:     true,
 	}
+	p.probes = p.transport.Clone()
+	p.probes.DisableKeepAlives = true
 	p.proxy = &httputil.ReverseProxy{
 		Transport:      p,
 		Rewrite:        rewrite,
@@ -207,7 +210,7 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// send sends r to a target, over the first connection that the target has not closed.
+// send sends r to a target, over the first connection that is fit for it.
 func (p *pool) send(t *address, x *exchange, r *http.Request) (*http.Response, error) {
 	for {
 		s := &sending{ReadCloser: r.Body}
@@ -220,8 +223,11 @@ func (p *pool) send(t *address, x *exchange, r *http.Request) (*http.Response, e
 			out.Body = s
 		}
 		res, err := p.transport.RoundTrip(out)
-		if err == nil || !s.stale.Load() || r.Context().Err() != nil {
+		if !s.stale.Load() || r.Context().Err() != nil || errors.As(err, new(*dialError)) {
 			return res, err
+		}
+		if err == nil {
+			_ = res.Body.Close() // what came unasked is no answer to what was not sent
 		}
 	}
 }

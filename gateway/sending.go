@@ -14,12 +14,12 @@ import (
 // connections in the background only, and may come too late.
 type sending struct {
 	io.ReadCloser             // the body
-	stale         atomic.Bool // the connection was closed before the request was on it
+	stale         atomic.Bool // the connection was not fit, and nothing of the request is on it
 }
 
-var errStale = errors.New("gateway: the target has closed the idle connection")
+var errStale = errors.New("gateway: the idle connection is of no more use")
 
-// Read keeps the body unread for the next connection when this one is closed.
+// Read keeps the body for the next connection when this one is not fit.
 func (s *sending) Read(p []byte) (int, error) {
 	if s.stale.Load() {
 		return 0, errStale
@@ -29,23 +29,23 @@ func (s *sending) Read(p []byte) (int, error) {
 
 // on is told which connection the transport has chosen.
 func (s *sending) on(i httptrace.GotConnInfo) {
-	stale := i.Reused && hungUp(i.Conn)
+	stale := i.Reused && !fit(i.Conn)
 	if stale {
 		_ = i.Conn.Close()
 	}
 	s.stale.Store(stale)
 }
 
-// hungUp says whether the other side has closed a connection, or it is closed here.
-func hungUp(c net.Conn) bool {
+// fit says whether an idle connection can take a request.
+func fit(c net.Conn) bool {
 	if secured, ok := c.(interface{ NetConn() net.Conn }); ok {
 		c = secured.NetConn()
 	}
 	s, ok := c.(syscall.Conn)
 	if !ok {
-		return false
+		return true
 	}
 	raw, err := s.SyscallConn()
-	ended := false
-	return err != nil || raw.Control(func(fd uintptr) { ended = atEnd(fd) }) != nil || ended
+	whole := false
+	return err == nil && raw.Control(func(fd uintptr) { whole = silent(fd) }) == nil && whole
 }

@@ -29,7 +29,7 @@ type replica struct {
 func (r *replica) start(t *testing.T) {
 	t.Helper()
 	if r.addr == "" {
-		r.addr = "127.0.0.1:0"
+		r.addr = "127.0.0.7:0" // where no other test takes the port while it is down
 	}
 	l, err := net.Listen("tcp", r.addr)
 	if err != nil {

@@ -42,7 +42,7 @@ func script(t *testing.T, talk func(n int64, c net.Conn, in *bufio.Reader)) *doo
 			}()
 		}
 	}()
-	return serve(t, gateway.Options{Config: hasty(t), Log: silent, Targets: func(n string) []string {
+	return serve(t, gateway.Options{Config: []byte(kong(t)), Log: silent, Targets: func(n string) []string {
 		if n == "booking" {
 			return []string{l.Addr().String()}
 		}

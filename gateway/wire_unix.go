@@ -11,9 +11,10 @@ func (w *wire) look(fd uintptr) bool {
 	return true
 }
 
-// atEnd says whether the other side has closed a socket. What there is to read stays there for the one who reads it.
-func atEnd(fd uintptr) bool {
+// silent says whether an idle socket is whole and nothing has come over it unasked, as the word that it is closed would. What came stays
+// there for the one who reads it.
+func silent(fd uintptr) bool {
 	var b [1]byte
-	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
-	return n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+	_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+	return err == syscall.EAGAIN || err == syscall.EINTR
 }
