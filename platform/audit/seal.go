@@ -51,24 +51,41 @@ func Seal(ctx context.Context, db *postgres.DB, log *slog.Logger) error {
 			}
 		case <-timer.C:
 		}
-		if err := Flush(ctx, db); err != nil && ctx.Err() == nil {
+		busy, err := seal(ctx, db, tryLock)
+		if err != nil && ctx.Err() == nil {
 			failures++
 			log.ErrorContext(ctx, "Audit rows could not be sealed; trying again.", "error", err, "failures", failures)
 			timer.Reset(min(look<<min(failures-1, 4), pause))
 			continue
 		}
 		failures = 0
-		timer.Reset(look)
+		if busy {
+			timer.Reset(gather) // the other may have begun before this process' rows were there
+		} else {
+			timer.Reset(look)
+		}
 	}
 }
 
-// Flush seals what is committed now.
+// Flush seals what is committed now; it waits for another that is sealing.
 func Flush(ctx context.Context, db *postgres.DB) error {
+	_, err := seal(ctx, db, waitLock)
+	return err
+}
+
+// The lock comes first and alone, so that the statements after it see all that the sealer before has committed.
+const (
+	tryLock  = `SELECT pg_try_advisory_xact_lock(hashtext('audit'), hashtext(current_schema()))`
+	waitLock = `SELECT pg_advisory_xact_lock(hashtext('audit'), hashtext(current_schema())) IS NOT NULL`
+)
+
+// seal seals what is committed now; busy: another is sealing.
+func seal(ctx context.Context, db *postgres.DB, lock string) (busy bool, err error) {
 	ctx = crash.Because(ctx, "seal")
 	for {
-		n, err := sealBatch(ctx, db)
-		if err != nil || n < batch {
-			return err
+		n, busy, err := sealBatch(ctx, db, lock)
+		if err != nil || busy || n < batch {
+			return busy, err
 		}
 	}
 }
@@ -91,16 +108,14 @@ type tip struct {
 	Hash []byte
 }
 
-func sealBatch(ctx context.Context, db *postgres.DB) (int, error) {
+func sealBatch(ctx context.Context, db *postgres.DB, lock string) (sealed int, busy bool, err error) {
 	idle, err := postgres.One[bool](ctx, db, `SELECT NOT EXISTS (SELECT FROM audit WHERE pos IS NULL)`)
 	if err != nil || idle {
-		return 0, err
+		return 0, false, err
 	}
-	var sealed int
 	err = db.InTx(ctx, func(tx postgres.Tx) error {
-		// The lock comes first and alone, so that the statements after it see all that the sealer before has committed.
-		mine, err := postgres.One[bool](ctx, tx, `SELECT pg_try_advisory_xact_lock(hashtext('audit'), hashtext(current_schema()))`)
-		if err != nil || !mine {
+		mine, err := postgres.One[bool](ctx, tx, lock)
+		if busy = err == nil && !mine; err != nil || busy {
 			return err
 		}
 		last, err := postgres.All[tip](ctx, tx, `SELECT pos, hash FROM audit WHERE pos IS NOT NULL ORDER BY pos DESC LIMIT 1`)
@@ -115,7 +130,7 @@ func sealBatch(ctx context.Context, db *postgres.DB) (int, error) {
 		chain(tx, last, rows)
 		return nil
 	})
-	return sealed, err
+	return sealed, busy, err
 }
 
 func chain(tx postgres.Tx, last []tip, rows []row) {
