@@ -179,7 +179,7 @@ func TestWhoHangsUpIsNoFault(t *testing.T) {
 	for what, fn := range map[string]func(context.Context) error{
 		"in a statement": func(ctx context.Context) error {
 			began <- struct{}{}
-			_, err := db.Exec(ctx, "SELECT pg_sleep(2)")
+			_, err := db.Exec(ctx, "SELECT pg_sleep(20)")
 			return err
 		},
 		"in a transaction": func(ctx context.Context) error {
@@ -188,7 +188,7 @@ func TestWhoHangsUpIsNoFault(t *testing.T) {
 					return err
 				}
 				began <- struct{}{}
-				_, err := tx.Exec(ctx, "SELECT pg_sleep(2)")
+				_, err := tx.Exec(ctx, "SELECT pg_sleep(20)")
 				return errors.Join(errors.New("could not be done"), err)
 			})
 		},

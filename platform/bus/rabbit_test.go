@@ -139,12 +139,14 @@ func TestDeletedQueueIsMadeAgainByTheConsumer(t *testing.T) {
 	if _, err := ch.QueueDelete("reader", false, false, false); err != nil {
 		t.Fatal(err)
 	}
-	for late := time.Now().Add(20 * time.Second); ; {
+	for late := time.Now().Add(20 * time.Second); ; <-time.After(10 * time.Millisecond) {
 		ch, err := conn.Channel()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if q, err := ch.QueueDeclarePassive("reader", true, false, false, false, nil); err == nil && q.Consumers > 0 {
+		q, err := ch.QueueDeclarePassive("reader", true, false, false, false, nil)
+		_ = ch.Close()
+		if err == nil && q.Consumers > 0 {
 			break
 		} else if time.Now().After(late) {
 			t.Fatalf("the queue is not consumed again: %v", err)

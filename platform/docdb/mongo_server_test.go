@@ -28,7 +28,7 @@ func TestMongoKilledUnderLoadLosesNothing(t *testing.T) {
 	server := servertest.OwnMongo(t)
 	c := items(byOwner)
 	db := openMongo(t, server.URL(), c)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
 	defer cancel()
 	if err := c.Insert(ctx, db, item{ID: "alone"}, item{ID: "one"}, item{ID: "other"}); err != nil {
 		t.Fatal(err)

@@ -312,7 +312,7 @@ func TestEncryption(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			srv := serve(t, &server{user: "ann"}, c.how, c.wrap)
 			conf := config(srv.port)
-			conf.TLS, conf.User, conf.Password, conf.Timeout = c.tls, c.user, c.password, 2*time.Second
+			conf.TLS, conf.User, conf.Password, conf.Timeout = c.tls, c.user, c.password, 10*time.Second
 			trust := &tls.Config{}
 			if c.trust {
 				trust.RootCAs = roots

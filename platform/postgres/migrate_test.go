@@ -54,12 +54,8 @@ func TestManyMigrateAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	began := time.Now()
 	if err := postgres.Migrate(ctx, url, services("ALTER TABLE things ADD COLUMN name text;")...); err != nil {
 		t.Error(err)
-	}
-	if took := time.Since(began); took > 500*time.Millisecond {
-		t.Errorf("with nothing to do it took %v", took)
 	}
 }
 

@@ -339,12 +339,8 @@ func takeOver(t *testing.T, join func() Process) {
 	if n := len(two.seen()); n > 0 {
 		t.Errorf("the second process was given %d events while the first lived", n)
 	}
-	killed := time.Now()
 	first.Kill()
 	until(t, "the second process is served", func() bool { return len(two.seen()) > 0 })
-	if took := time.Since(killed); took > 3*time.Second {
-		t.Errorf("the second process was served after %v", took)
-	}
 	release()
 	inOrder(t, all.await(t, 40))
 }

@@ -194,11 +194,14 @@ func allow(t *testing.T, s kv.Store) {
 
 func refused(t *testing.T, s kv.Store) {
 	ctx := t.Context()
+	began := time.Now()
 	_, first, err := s.Allow(ctx, "k", 1, long)
 	ok(t, err)
+	exact := time.Since(began) // a server says how long it is until then, and the answer takes a while
 	for range 10 {
+		began := time.Now()
 		left, reset, err := s.Allow(ctx, "k", 1, long)
-		if left != -1 || err != nil || reset.Sub(first).Abs() > 20*time.Millisecond {
+		if left != -1 || err != nil || reset.Sub(first).Abs() > max(exact, time.Since(began))+2*time.Millisecond {
 			t.Fatalf("left %d, reset %v later, %v", left, reset.Sub(first), err)
 		}
 	}
@@ -209,15 +212,20 @@ func refused(t *testing.T, s kv.Store) {
 
 func windows(t *testing.T, s kv.Store) {
 	ctx := t.Context()
-	for range 3 {
-		left, _, err := s.Allow(ctx, "k", 3, 4*brief)
-		if left < 0 || err != nil {
-			t.Fatalf("left %d, %v", left, err)
+	until(t, func() bool {
+		began := time.Now()
+		var last int
+		for range 4 {
+			var err error
+			last, _, err = s.Allow(ctx, "k", 3, 4*brief)
+			ok(t, err)
 		}
-	}
-	if left, _, err := s.Allow(ctx, "k", 3, 4*brief); left != -1 || err != nil {
-		t.Fatalf("the fourth: left %d, %v", left, err)
-	}
+		inTime := time.Since(began) < 4*brief
+		if inTime && last != -1 {
+			t.Fatalf("the fourth: left %d", last)
+		}
+		return inTime
+	})
 	until(t, func() bool { left, _, err := s.Allow(ctx, "k", 3, 4*brief); return err == nil && left == 2 })
 }
 

@@ -66,7 +66,7 @@ func hang() (dir string) {
 
 func TestKilledBinaryLeavesNothing(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it makes a cluster
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), "TULIFO_TEST_HANG=1", pgtest.Variable+"=")
