@@ -11,11 +11,12 @@ import (
 
 // plain says whether a request can go over a wire: it only reads, brings no body, and its answer is one, not a stream.
 func (p *pool) plain(x *exchange) bool {
-	switch x.r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return p.open && x.body == nil && x.strip == nil
-	}
-	return false
+	return reads(x.r.Method) && p.open && x.body == nil && x.strip == nil
+}
+
+// reads says whether a method changes nothing, so that what may have been read can be asked again.
+func reads(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // head appends the request as it is sent; false: it holds what must not be written as it is.

@@ -213,14 +213,18 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 // send sends r to a target, over the first connection that is fit for it.
 func (p *pool) send(t *address, x *exchange, r *http.Request) (*http.Response, error) {
 	for {
-		s := &sending{ReadCloser: r.Body}
+		s := &sending{ReadCloser: http.NoBody}
 		out := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: s.on}))
 		u := *r.URL
 		u.Scheme, u.Host = t.scheme, t.name
 		out.URL = &u
 		if x != nil && x.body != nil {
 			s.ReadCloser = x.body // the proxy's own wrapper cannot be read any more once a failed dial has closed it
-			out.Body = s
+		} else if r.Body != nil {
+			s.ReadCloser = r.Body
+		}
+		if s.ReadCloser != http.NoBody || !reads(r.Method) {
+			out.Body = s // the transport would repeat a write with a key and without a body
 		}
 		res, err := p.transport.RoundTrip(out)
 		if !s.stale.Load() || r.Context().Err() != nil || errors.As(err, new(*dialError)) {

@@ -165,6 +165,35 @@ func TestAWriteGoesOverNoClosedConnection(t *testing.T) {
 	}
 }
 
+// A write that a target has read and not answered may have been done, whatever its key and its body.
+func TestAWriteIsNotRepeated(t *testing.T) {
+	var taken atomic.Int64
+	d := script(t, func(_ int64, c net.Conn, in *bufio.Reader) {
+		for i := range 2 {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			io.Copy(io.Discard, r.Body)
+			taken.Add(1)
+			if i == 0 {
+				fmt.Fprint(c, whole("done"))
+			}
+		}
+	})
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+		for _, said := range []string{"", "pay"} {
+			for i, want := range []int{200, 503} {
+				from := taken.Load()
+				a := d.do(t, call{method: method, path: "/api/bookings/1", body: said, header: http.Header{"Idempotency-Key": {"k"}}})
+				if n := taken.Load() - from; a.status != want || n != 1 {
+					t.Errorf("%s %q, number %d on its connection: %d, taken %d times", method, said, i, a.status, n)
+				}
+			}
+		}
+	}
+}
+
 func TestATargetThatMisbehaves(t *testing.T) {
 	var asked atomic.Int64
 	d := script(t, func(_ int64, c net.Conn, in *bufio.Reader) {
