@@ -292,6 +292,17 @@ func killedUnderLoad(t *testing.T, p *process, each int, kill func()) {
 	<-now
 	kill()
 	tellers.Wait()
-	p.settle()
-	inOrder(t, p.effects(), subjects, each)
+	var all []effect
+	until(t, "what was told has come to pass", func() bool {
+		err := p.settleOnce()
+		if err == nil {
+			all, err = p.reader.effects(t.Context())
+		}
+		// A connection that was idle when the database went fails when it is used next.
+		if err != nil && errs.KindOf(err) != errs.Unavailable {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	inOrder(t, all, subjects, each)
 }

@@ -182,11 +182,15 @@ func (p *process) leave(ctx context.Context, tx outbox.Tx, n int) error {
 
 func (p *process) settle() {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	if err := outbox.Settle(ctx, p.bus, p.in, outbox.NewInbox(p.teller.db(), "teller", nil)); err != nil {
+	if err := p.settleOnce(); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+func (p *process) settleOnce() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	return outbox.Settle(ctx, p.bus, p.in, outbox.NewInbox(p.teller.db(), "teller", nil))
 }
 
 func (p *process) effects() []effect {
