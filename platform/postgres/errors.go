@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/puddle/v2"
 
@@ -80,6 +81,10 @@ func away(err error) bool {
 // garbled tells whether what came over the line is no answer of Postgres; the driver has closed the connection then. It has no exported types
 // for most of it.
 func garbled(err error) bool {
+	// A value of another length than its type has: which type it is was said before, and never comes from us.
+	if a, ok := errors.AsType[pgx.ScanArgError](err); ok && strings.Contains(a.Err.Error(), "invalid length") {
+		return true
+	}
 	for ; err != nil; err = errors.Unwrap(err) {
 		if t := reflect.TypeOf(err); t.Kind() == reflect.Pointer && strings.HasSuffix(t.Elem().PkgPath(), "/pgproto3") {
 			return true

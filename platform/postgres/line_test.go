@@ -1,7 +1,10 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"net"
 	"net/url"
 	"path/filepath"
 	"testing"
@@ -70,5 +73,54 @@ func TestAnAnswerThatTurnsToGarbage(t *testing.T) {
 	}
 	if good == 0 || bad == 0 {
 		t.Errorf("%d answers were good and %d bad: the line does nothing", good, bad)
+	}
+}
+
+// A value whose length alone is garbage, while all around it is whole, is no fault of who asked.
+func TestAValueOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	address, err := url.Parse(pgtest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(address.Query().Get("host"), ".s.PGSQL."+address.Query().Get("port"))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	const value = "\x01\x23\x45\x67\x89\xab\xcd\xef"
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer client.Close()
+				server, err := net.Dial("unix", socket)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer server.Close()
+				go func() { _, _ = io.Copy(server, client) }()
+				for b := make([]byte, 64<<10); ; {
+					n, err := server.Read(b)
+					if err != nil {
+						return
+					}
+					_, _ = client.Write(bytes.ReplaceAll(b[:n], []byte("\x00\x00\x00\x08"+value), []byte("\x00\x00\x00\x06"+value)))
+				}
+			}()
+		}
+	}()
+	address.Host, address.RawQuery = l.Addr().String(), "sslmode=disable"
+	db := pgtest.Open(t, address.String(), "public")
+	if n, err := postgres.One[int64](t.Context(), db, `SELECT $1::bigint`, int64(0x0123456789abcdef)); errs.KindOf(err) != errs.Unavailable {
+		t.Errorf("%d, %v (%T)", n, err, err)
+	}
+	if n, err := postgres.One[int64](t.Context(), db, `SELECT NULL::bigint`); errs.KindOf(err) != errs.Internal {
+		t.Errorf("a value that is not there is our fault: %d, %v", n, err)
 	}
 }
