@@ -127,13 +127,26 @@ func (x *exchange) forward(p *pool, deadline time.Duration) {
 	p.proxy.ServeHTTP(x, r)
 }
 
-// rewrite undoes what the proxy does to a header that is finished already.
+// rewrite undoes what the proxy does to a header that is finished already, and keeps the transport from repeating writes.
 func rewrite(r *httputil.ProxyRequest) {
 	for _, k := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		r.Out.Header[k] = r.In.Header[k]
 	}
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
+	if reads(r.Out.Method) {
+		return
+	}
+	for canonical, hidden := range keys {
+		if v := r.Out.Header[canonical]; v != nil {
+			delete(r.Out.Header, canonical)
+			r.Out.Header[hidden] = v
+		}
+	}
 }
+
+// keys have a write without a body sent again by the transport, though it may have been done. It looks for their canonical names alone;
+// services know them in any case.
+var keys = map[string]string{"Idempotency-Key": "idempotency-key", "X-Idempotency-Key": "x-idempotency-key"}
 
 // modify keeps out of a service's answer what only the gateway says.
 func modify(res *http.Response) error {
@@ -213,18 +226,14 @@ func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
 // send sends r to a target, over the first connection that is fit for it.
 func (p *pool) send(t *address, x *exchange, r *http.Request) (*http.Response, error) {
 	for {
-		s := &sending{ReadCloser: http.NoBody}
+		s := &sending{}
 		out := r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{GotConn: s.on}))
 		u := *r.URL
 		u.Scheme, u.Host = t.scheme, t.name
 		out.URL = &u
 		if x != nil && x.body != nil {
 			s.ReadCloser = x.body // the proxy's own wrapper cannot be read any more once a failed dial has closed it
-		} else if r.Body != nil {
-			s.ReadCloser = r.Body
-		}
-		if s.ReadCloser != http.NoBody || !reads(r.Method) {
-			out.Body = s // the transport would repeat a write with a key and without a body
+			out.Body = s
 		}
 		res, err := p.transport.RoundTrip(out)
 		if !s.stale.Load() || r.Context().Err() != nil || errors.As(err, new(*dialError)) {

@@ -174,7 +174,10 @@ func TestAWriteIsNotRepeated(t *testing.T) {
 			if err != nil {
 				return
 			}
-			io.Copy(io.Discard, r.Body)
+			said, _ := io.ReadAll(r.Body)
+			if r.Header.Get("Idempotency-Key") != "k" || r.ContentLength != int64(len(said)) {
+				t.Errorf("%s of %d bytes has the header %v", r.Method, r.ContentLength, r.Header)
+			}
 			taken.Add(1)
 			if i == 0 {
 				fmt.Fprint(c, whole("done"))
