@@ -90,8 +90,10 @@ func garbled(err error) bool {
 			return true
 		}
 		text := err.Error()
-		if strings.HasPrefix(text, "unknown message type") || strings.HasPrefix(text, "received unexpected message") || strings.HasPrefix(text, "invalid message length") {
-			return true
+		for _, start := range []string{"unknown message type", "received unexpected message", "invalid message length", "number of field descriptions must equal number of values"} {
+			if strings.HasPrefix(text, start) {
+				return true
+			}
 		}
 	}
 	return false

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,8 +77,8 @@ func TestAnAnswerThatTurnsToGarbage(t *testing.T) {
 	}
 }
 
-// A value whose length alone is garbage, while all around it is whole, is no fault of who asked.
-func TestAValueOfAnotherLength(t *testing.T) {
+// A row of which only the number of its values, or the length of one, is garbage: that is no fault of who asked.
+func TestARowThatIsNotAsItWasDescribed(t *testing.T) {
 	t.Parallel()
 	address, err := url.Parse(pgtest.Database(t))
 	if err != nil {
@@ -89,7 +90,9 @@ func TestAValueOfAnotherLength(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	const value = "\x01\x23\x45\x67\x89\xab\xcd\xef"
+	const count, length, value = "\x00\x01", "\x00\x00\x00\x08", "\x01\x23\x45\x67\x89\xab\xcd\xef"
+	var garbage atomic.Value // what comes instead of the count and the length
+	garbage.Store(count + length)
 	go func() {
 		for {
 			client, err := l.Accept()
@@ -110,15 +113,23 @@ func TestAValueOfAnotherLength(t *testing.T) {
 					if err != nil {
 						return
 					}
-					_, _ = client.Write(bytes.ReplaceAll(b[:n], []byte("\x00\x00\x00\x08"+value), []byte("\x00\x00\x00\x06"+value)))
+					_, _ = client.Write(bytes.ReplaceAll(b[:n], []byte(count+length+value), []byte(garbage.Load().(string)+value)))
 				}
 			}()
 		}
 	}()
 	address.Host, address.RawQuery = l.Addr().String(), "sslmode=disable"
 	db := pgtest.Open(t, address.String(), "public")
-	if n, err := postgres.One[int64](t.Context(), db, `SELECT $1::bigint`, int64(0x0123456789abcdef)); errs.KindOf(err) != errs.Unavailable {
-		t.Errorf("%d, %v (%T)", n, err, err)
+	const sent = int64(0x0123456789abcdef)
+	ask := func() (int64, error) { return postgres.One[int64](t.Context(), db, `SELECT $1::bigint`, sent) }
+	if n, err := ask(); n != sent || err != nil {
+		t.Fatalf("a good line: %x, %v", n, err)
+	}
+	for _, bad := range []string{"\x00\x00" + length, count + "\x00\x00\x00\x06"} {
+		garbage.Store(bad)
+		if n, err := ask(); errs.KindOf(err) != errs.Unavailable {
+			t.Errorf("%q: %x, %v (%T)", bad, n, err, err)
+		}
 	}
 	if n, err := postgres.One[int64](t.Context(), db, `SELECT NULL::bigint`); errs.KindOf(err) != errs.Internal {
 		t.Errorf("a value that is not there is our fault: %d, %v", n, err)
