@@ -78,8 +78,7 @@ func away(err error) bool {
 	return garbled(err)
 }
 
-// garbled tells whether what came over the line is no answer of Postgres; the driver has closed the connection then. It has no exported types
-// for most of it.
+// garbled tells whether what came over the line is no answer of Postgres. The driver has no exported types for most of it.
 func garbled(err error) bool {
 	// A value of another length than its type has: which type it is was said before, and never comes from us.
 	if a, ok := errors.AsType[pgx.ScanArgError](err); ok && strings.Contains(a.Err.Error(), "invalid length") {
